@@ -1,0 +1,111 @@
+// UniqueFunction: a move-only std::function, for callables that are called from one place and own what they capture.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+namespace torsion {
+
+template <class Signature>
+class UniqueFunction;
+
+/// Holds any callable R(Args...), also a move-only one. A callable of up to 40 bytes that moves without throwing is kept
+/// inside, a larger one on the heap. Calling an empty one is undefined; test it with `if (f)`.
+template <class R, class... Args>
+class UniqueFunction<R(Args...)> {
+ public:
+  static constexpr std::size_t kInlineSize = 40;
+
+  UniqueFunction() noexcept = default;
+  UniqueFunction(std::nullptr_t) noexcept {}
+
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, UniqueFunction> &&
+             std::is_invocable_r_v<R, std::remove_cvref_t<F>&, Args...>)
+  UniqueFunction(F&& f) {
+    using Callable = std::remove_cvref_t<F>;
+    if constexpr (fitsInline<Callable>()) {
+      ::new (static_cast<void*>(store_)) Callable(std::forward<F>(f));
+    } else {
+      ::new (static_cast<void*>(store_)) Callable*(new Callable(std::forward<F>(f)));
+    }
+    ops_ = &kOps<Callable>;
+  }
+
+  UniqueFunction(UniqueFunction&& other) noexcept : ops_(std::exchange(other.ops_, nullptr)) {
+    if (ops_) ops_->relocate(other.store_, store_);
+  }
+  UniqueFunction& operator=(UniqueFunction&& other) noexcept {
+    if (this != &other) {
+      reset();
+      ops_ = std::exchange(other.ops_, nullptr);
+      if (ops_) ops_->relocate(other.store_, store_);
+    }
+    return *this;
+  }
+  ~UniqueFunction() { reset(); }
+
+  /// Destroys the callable. Safe while the callable's destructor touches this object.
+  void reset() noexcept {
+    if (const Ops* ops = std::exchange(ops_, nullptr)) ops->destroy(store_);
+  }
+
+  R operator()(Args... args) { return ops_->call(store_, std::forward<Args>(args)...); }
+  explicit operator bool() const noexcept { return ops_ != nullptr; }
+
+ private:
+  struct Ops {
+    R (*call)(void*, Args&&...);
+    void (*relocate)(void* from, void* to) noexcept;
+    void (*destroy)(void*) noexcept;
+  };
+
+  template <class F>
+  static constexpr bool fitsInline() {
+    return sizeof(F) <= kInlineSize && alignof(F) <= alignof(void*) && std::is_nothrow_move_constructible_v<F>;
+  }
+  template <class F>
+  static F& target(void* store) noexcept {
+    if constexpr (fitsInline<F>()) {
+      return *std::launder(static_cast<F*>(store));
+    } else {
+      return **std::launder(static_cast<F**>(store));
+    }
+  }
+  template <class F>
+  static R invoke(void* store, Args&&... args) {
+    if constexpr (std::is_void_v<R>) {
+      target<F>(store)(std::forward<Args>(args)...);
+    } else {
+      return target<F>(store)(std::forward<Args>(args)...);
+    }
+  }
+  template <class F>
+  static void relocate(void* from, void* to) noexcept {
+    if constexpr (fitsInline<F>()) {
+      F& old = target<F>(from);
+      ::new (to) F(std::move(old));
+      old.~F();
+    } else {
+      ::new (to) F*(*std::launder(static_cast<F**>(from)));
+    }
+  }
+  template <class F>
+  static void destroy(void* store) noexcept {
+    if constexpr (fitsInline<F>()) {
+      target<F>(store).~F();
+    } else {
+      delete &target<F>(store);
+    }
+  }
+  template <class F>
+  static constexpr Ops kOps{&invoke<F>, &relocate<F>, &destroy<F>};
+
+  const Ops* ops_ = nullptr;
+  alignas(void*) std::byte store_[kInlineSize];
+};
+
+}  // namespace torsion

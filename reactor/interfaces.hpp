@@ -1,0 +1,76 @@
+// The abstract classes through which code asks for sockets and names, so that a test can give it fakes instead
+// (twisted.internet.interfaces). Reactor implements all of them, reactor/testing/memory_reactor.hpp too.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <deferred/deferred.hpp>
+#include <deferred/time.hpp>
+#include <reactor/address.hpp>
+#include <reactor/protocol.hpp>
+
+namespace torsion {
+
+/// A listening port (Twisted's IListeningPort). Kept by its reactor; dropping the handle does not stop it.
+class ListeningPort {
+ public:
+  virtual ~ListeningPort() = default;
+  /// Closes the port; connections already accepted stay. Fires when no more will be accepted. Harmless when repeated.
+  virtual Deferred<void> stopListening() = 0;
+  /// The address bound, with the port that the system chose where 0 was asked for.
+  virtual Address getHost() const = 0;
+};
+
+/// A client's connection or attempt (Twisted's IConnector).
+class Connector {
+ public:
+  virtual ~Connector() = default;
+  /// Tries (again). Throws std::logic_error while an attempt or a connection is under way.
+  virtual void connect() = 0;
+  /// Ends the connection (loseConnection) or the attempt (stopConnecting), whichever there is.
+  virtual void disconnect() = 0;
+  /// Ends the attempt: clientConnectionFailed gets UserError. Throws NotConnectingError if there is none.
+  virtual void stopConnecting() = 0;
+  virtual Address getDestination() const = 0;
+};
+
+/// Twisted's IReactorTCP.
+class TCP {
+ public:
+  /// Listens on `port` (0: one that the system chooses) of `interface` (an address; empty: all of IPv4; "::": all).
+  /// Throws CannotListenError.
+  virtual std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory,
+                                                   int backlog = 50, const std::string& interface = "") = 0;
+  /// Connects to `host`, an address or a name (its first address; HostnameEndpoint tries them all). `timeout` covers
+  /// the look-up and the attempt; then clientConnectionFailed gets ConnectTimeoutError. `bindAddress`: the local
+  /// address to connect from, empty for any.
+  virtual std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
+                                                std::shared_ptr<ClientFactory> factory,
+                                                Duration timeout = std::chrono::seconds(30),
+                                                const std::string& bindAddress = "") = 0;
+
+ protected:
+  ~TCP() = default;
+};
+
+/// Twisted's IHostnameResolver, as a Deferred.
+class NameResolver {
+ public:
+  /// The addresses of `name` (IPv6 and IPv4, in the order to try them; ports are 0). An address literal gives itself.
+  /// Fails with DNSLookupError. cancel() abandons the look-up (CancelledError).
+  virtual Deferred<std::vector<Address>> resolve(const std::string& name) = 0;
+
+ protected:
+  ~NameResolver() = default;
+};
+
+/// All that a network program needs; what most functions of this library take as `reactor`.
+class NetworkReactor : public Time, public TCP, public NameResolver {
+ protected:
+  ~NetworkReactor() = default;
+};
+
+}  // namespace torsion

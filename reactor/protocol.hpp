@@ -1,0 +1,135 @@
+// Protocol and Factory: what users write. A Protocol handles one connection; a Factory makes one for each.
+#pragma once
+
+#include <memory>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+#include <deferred/failure.hpp>
+#include <reactor/address.hpp>
+#include <reactor/transport.hpp>
+
+namespace torsion {
+
+/// One connection's worth of protocol (Twisted's Protocol). Derive from it and override what you need.
+/// The transport keeps it from makeConnection until connectionLost has returned; keep a shared_ptr to keep it longer.
+class Protocol : public std::enable_shared_from_this<Protocol> {
+ public:
+  Protocol() noexcept = default;
+  Protocol(const Protocol&) = delete;
+  Protocol& operator=(const Protocol&) = delete;
+  virtual ~Protocol();
+
+  /// The connection is up; transport() may be written to.
+  virtual void connectionMade() {}
+  /// Bytes arrived, cut anywhere. `data` is valid during the call only. What it throws is logged and ends the
+  /// connection, with connectionLost getting that exception.
+  virtual void dataReceived(std::string_view data) { (void)data; }
+  /// The connection is gone; the last call a Protocol gets. See reactor/error.hpp for the reasons.
+  virtual void connectionLost(const Failure& reason) { (void)reason; }
+
+  /// Never dangles: the inert transport before makeConnection and after the connection is gone.
+  Transport& transport() const noexcept { return *transport_; }
+  /// True between makeConnection and connectionLost.
+  bool connected() const noexcept { return transport_->protocol() == this; }
+
+  /// Called by transports: attaches `transport` and calls connectionMade().
+  void makeConnection(Transport& transport);
+  /// Called by transports: attaches `transport` in place of the present one, calling nothing (startTLS).
+  void attachTransport(Transport& transport) noexcept;
+  /// Called by transports after connectionLost() has returned, and by ~Transport.
+  void detachTransport() noexcept;
+
+  /// Wraps a callback so that this protocol lives until the callback has been run or dropped. Use it wherever a lambda
+  /// captures `this`:
+  ///   d.addCallback(hold([this](std::string page) { transport().write(page); }));
+  template <class F>
+  auto hold(F f) {
+    return [self = weak_from_this().lock(), f = std::move(f)](auto&&... args) mutable -> decltype(auto) {
+      return f(std::forward<decltype(args)>(args)...);
+    };
+  }
+
+ private:
+  Transport* transport_ = &Transport::inert();
+};
+
+/// Mix in to keep a connection whose peer has closed only its writing side (Twisted's IHalfCloseableProtocol). Without
+/// it the peer's end of file is connectionLost(ConnectionDone).
+class HalfCloseableProtocol {
+ public:
+  /// The peer will send no more. What it throws ends the connection.
+  virtual void readConnectionLost() = 0;
+  /// loseWriteConnection() has taken effect.
+  virtual void writeConnectionLost() = 0;
+
+ protected:
+  ~HalfCloseableProtocol() = default;
+};
+
+/// Makes protocols for listening ports and client connections (Twisted's Factory).
+class Factory {
+ public:
+  virtual ~Factory() = default;
+  /// A protocol for the new connection with `peer`, or null to refuse it. What it throws is logged, and refuses too.
+  virtual std::shared_ptr<Protocol> buildProtocol(const Address& peer) = 0;
+
+  /// Before the first, and after the last, port or connector that uses this factory.
+  virtual void startFactory() {}
+  virtual void stopFactory() {}
+
+  /// Called by ports and connectors; count users and call startFactory and stopFactory.
+  void doStart() {
+    if (numPorts_++ == 0) startFactory();
+  }
+  void doStop() {
+    if (numPorts_ > 0 && --numPorts_ == 0) stopFactory();
+  }
+  int numPorts() const noexcept { return numPorts_; }
+
+ private:
+  int numPorts_ = 0;
+};
+
+/// A Factory from a callable that returns std::shared_ptr<P>, with or without the Address as its argument:
+///   listenTCP(8000, makeFactory([] { return std::make_shared<Echo>(); }));
+template <class F>
+std::shared_ptr<Factory> makeFactory(F f) {
+  class CallableFactory final : public Factory {
+   public:
+    explicit CallableFactory(F f) : f_(std::move(f)) {}
+    std::shared_ptr<Protocol> buildProtocol(const Address& peer) override {
+      if constexpr (std::is_invocable_v<F&, const Address&>) {
+        return f_(peer);
+      } else {
+        return f_();
+      }
+    }
+
+   private:
+    F f_;
+  };
+  return std::make_shared<CallableFactory>(std::move(f));
+}
+
+/// A Factory whose protocols are P(args...) (Twisted's Factory.forProtocol).
+template <class P, class... Args>
+std::shared_ptr<Factory> forProtocol(Args... args) {
+  return makeFactory([args...] { return std::make_shared<P>(args...); });
+}
+
+class Connector;
+
+/// A Factory for connectTCP that hears how the attempt and the connection went (Twisted's ClientFactory). Each hook may
+/// call connector.connect() to try again.
+class ClientFactory : public Factory {
+ public:
+  virtual void startedConnecting(Connector& connector) { (void)connector; }
+  /// The reason is a ConnectError, DNSLookupError, ...
+  virtual void clientConnectionFailed(Connector& connector, const Failure& reason) { (void)connector, (void)reason; }
+  /// After the protocol's connectionLost.
+  virtual void clientConnectionLost(Connector& connector, const Failure& reason) { (void)connector, (void)reason; }
+};
+
+}  // namespace torsion
