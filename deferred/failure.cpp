@@ -1,0 +1,103 @@
+#include <deferred/failure.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cxxabi.h>
+#include <memory>
+
+namespace torsion {
+
+// Copies of a Failure may go to other threads, and each adds to a trail of its own: the block is copied on write.
+struct Failure::Trail {
+  std::atomic<unsigned> refs{1};
+  std::size_t count = 0;
+  std::source_location at[kTrailLimit];
+};
+
+namespace {
+
+std::string typeName(const std::type_info& type) {
+  int status = 0;
+  std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
+                                                   &std::free);
+  return status == 0 ? name.get() : type.name();
+}
+
+std::string at(const std::source_location& where) {
+  return std::string(where.file_name()) + ":" + std::to_string(where.line());
+}
+
+void printUnhandled(const Failure& failure, const std::source_location& made) {
+  std::fprintf(stderr, "Unhandled error in Deferred made at %s:\n%s\n", at(made).c_str(),
+               failure.getTraceback().c_str());
+}
+
+std::atomic<UnhandledFailureHandler> unhandledHandler{&printUnhandled};
+
+}  // namespace
+
+const std::type_info& Failure::type() const noexcept { return *exception_.__cxa_exception_type(); }
+
+const void* Failure::find(const std::type_info& wanted) const noexcept {
+  // The way `catch` itself looks (libstdc++), without the 800 ns that throwing costs. An exception_ptr is one pointer,
+  // to the exception object.
+  static_assert(sizeof(std::exception_ptr) == sizeof(void*));
+  void* object = *reinterpret_cast<void* const*>(&exception_);
+  if (!object) return nullptr;
+  return wanted.__do_catch(&type(), &object, 1) ? object : nullptr;
+}
+
+std::string Failure::getErrorMessage() const {
+  if (auto* exception = get<std::exception>()) return exception->what();
+  return typeName(type());
+}
+
+std::string Failure::getTraceback() const {
+  std::string text = typeName(type());
+  if (auto* exception = get<std::exception>()) text += std::string(": ") + exception->what();
+  for (const auto& where : trail()) text += "\n  via " + at(where);
+  if (trail_ && trail_->count > kTrailLimit) {
+    text += "\n  and " + std::to_string(trail_->count - kTrailLimit) + " more";
+  }
+  return text;
+}
+
+std::span<const std::source_location> Failure::trail() const noexcept {
+  if (!trail_) return {};
+  return {trail_->at, std::min(trail_->count, kTrailLimit)};
+}
+
+void Failure::addToTrail(const std::source_location& where) {
+  if (!trail_) {
+    trail_ = new Trail;
+  } else if (trail_->refs.load(std::memory_order_acquire) > 1) {
+    auto* own = new Trail;
+    own->count = trail_->count;
+    std::copy(std::begin(trail_->at), std::end(trail_->at), own->at);
+    unrefTrail();
+    trail_ = own;
+  }
+  if (trail_->count < kTrailLimit) trail_->at[trail_->count] = where;
+  ++trail_->count;
+}
+
+void Failure::refTrail() const noexcept {
+  if (trail_) trail_->refs.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Failure::unrefTrail() noexcept {
+  if (trail_->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) delete trail_;
+  trail_ = nullptr;
+}
+
+UnhandledFailureHandler setUnhandledFailureHandler(UnhandledFailureHandler handler) noexcept {
+  return unhandledHandler.exchange(handler ? handler : &printUnhandled);
+}
+
+void detail::reportUnhandled(const Failure& failure, const std::source_location& made) noexcept {
+  unhandledHandler.load()(failure, made);
+}
+
+}  // namespace torsion
