@@ -1,0 +1,62 @@
+# Shared by examples/run, test/run, test/bench/run and .ci/run, which source it: installs packages and builds. Run from the top of the tree.
+
+# What building the library and the examples takes, what the tests take besides, and what .ci/run and test/bench/run take besides.
+build_packages="g++ meson ninja-build pkg-config python3 ca-certificates
+  libboost1.81-dev libboost-url1.81-dev libboost-json1.81-dev libssl-dev libc-ares-dev libspdlog-dev libfmt-dev libcli11-dev"
+test_packages="$build_packages doctest-dev openssl nginx python3-twisted python3-service-identity python3-httpbin"
+ci_packages="$test_packages clang-19 clang-format-19 libclang-rt-19-dev llvm-19"
+bench_packages="$build_packages libcapnp-dev libuv1-dev libcurl4-openssl-dev python3-twisted nginx"
+
+say() { printf '%s: %s\n' "$0" "$*" >&2; }
+
+# need PACKAGE...: installs those that are missing.
+need() {
+  local missing sudo="" policy=""
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    [ -n "$torsion_packages_checked" ] || say "this is not Debian: make sure that you have what these Debian 12 packages hold:" $*
+    torsion_packages_checked=1
+    return 0
+  fi
+  missing=$( { dpkg-query -W -f='${db:Status-Abbrev}${Package}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p'; printf '%s\n' "$@" "$@"; } |
+    sort | uniq -c | awk '$1 == 2 {print $2}')
+  [ -n "$missing" ] || return 0
+  say "installing" $missing
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || { say "run this as root, or install them with apt-get, then run it again"; exit 1; }
+    sudo=sudo
+  fi
+  # The tests start servers of their own: a service that a package brings stays off.
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    policy=yes
+    printf '#!/bin/sh\nexit 101\n' | $sudo tee /usr/sbin/policy-rc.d >/dev/null
+    $sudo chmod +x /usr/sbin/policy-rc.d
+  fi
+  local log status=0
+  log=$(mktemp)
+  { $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing; } \
+    </dev/null >"$log" 2>&1 || status=$?
+  [ -z "$policy" ] || $sudo rm -f /usr/sbin/policy-rc.d
+  if [ "$status" != 0 ]; then
+    tail -n 20 "$log" >&2
+    say "apt-get could not install them (its last words are above); Torsion is built on Debian 12"
+    exit 1
+  fi
+  rm -f "$log"
+}
+
+# build DIRECTORY [MESON_OPTION...] -- [TARGET...]: sets the directory up if it is not, and builds. Quiet unless something fails.
+build() {
+  local dir=$1 options=() log
+  shift
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
+  shift
+  log=$(mktemp)
+  if [ ! -e "$dir/build.ninja" ]; then
+    say "setting up $dir"
+    meson setup "$dir" "${options[@]}" </dev/null >"$log" 2>&1 || { cat "$log" >&2; rm -rf "$dir" "$log"; exit 1; }
+  fi
+  if ! ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do'; then say "building in $dir"; fi
+  ninja -C "$dir" "$@" </dev/null >"$log" 2>&1 || { grep -v '^\[' "$log" >&2; rm -f "$log"; exit 1; }
+  grep -A8 'warning:' "$log" >&2 || :
+  rm -f "$log"
+}
