@@ -29,8 +29,8 @@ std::string at(const std::source_location& where) {
   return std::string(where.file_name()) + ":" + std::to_string(where.line());
 }
 
-void printUnhandled(const Failure& failure, const std::source_location& made) {
-  std::fprintf(stderr, "Unhandled error in Deferred made at %s:\n%s\n", at(made).c_str(),
+void printUnhandled(std::string_view what, const Failure& failure, const std::source_location& made) {
+  std::fprintf(stderr, "%.*s made at %s:\n%s\n", static_cast<int>(what.size()), what.data(), at(made).c_str(),
                failure.getTraceback().c_str());
 }
 
@@ -96,8 +96,8 @@ UnhandledFailureHandler setUnhandledFailureHandler(UnhandledFailureHandler handl
   return unhandledHandler.exchange(handler ? handler : &printUnhandled);
 }
 
-void detail::reportUnhandled(const Failure& failure, const std::source_location& made) noexcept {
-  unhandledHandler.load()(failure, made);
+void detail::reportUnhandled(std::string_view what, const Failure& failure, const std::source_location& made) noexcept {
+  unhandledHandler.load()(what, failure, made);
 }
 
 }  // namespace torsion

@@ -7,6 +7,7 @@
 #include <source_location>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
@@ -84,15 +85,17 @@ class Failure {
   Trail* trail_ = nullptr;
 };
 
-/// Gets each Failure that nobody handled, at once, in the thread of its Deferred; `made` is where that was made.
-/// It must not throw. Until one is set, such a Failure is written to standard error.
-using UnhandledFailureHandler = void (*)(const Failure& failure, const std::source_location& made);
+/// Gets each Failure that nobody handled, at once, in the thread of its Deferred. `what` is "Unhandled error in Deferred",
+/// or says what else went wrong where nobody could be told; `made` is where that Deferred was made. It must not throw.
+/// Until one is set, such a Failure is written to standard error.
+using UnhandledFailureHandler = void (*)(std::string_view what, const Failure& failure,
+                                         const std::source_location& made);
 
 /// Sets the program's handler (null: back to standard error) and returns the one before.
 UnhandledFailureHandler setUnhandledFailureHandler(UnhandledFailureHandler handler) noexcept;
 
 namespace detail {
-void reportUnhandled(const Failure& failure, const std::source_location& made) noexcept;
+void reportUnhandled(std::string_view what, const Failure& failure, const std::source_location& made) noexcept;
 }
 
 }  // namespace torsion
