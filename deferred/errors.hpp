@@ -1,5 +1,4 @@
-// The exceptions that Deferreds and timers raise by themselves. Twisted's names, from twisted.internet.defer and
-// .error.
+// The exceptions that Deferreds and timers raise by themselves. Twisted's names, from twisted.internet.defer and .error.
 #pragma once
 
 #include <stdexcept>

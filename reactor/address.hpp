@@ -38,7 +38,7 @@ struct HostnameAddress {
 using Address = std::variant<std::monostate, IPv4Address, IPv6Address, UNIXAddress, HostnameAddress>;
 
 /// "127.0.0.1:80", "[::1]:80", "unix:/run/x", "example.com:80", or "-".
-std::string describe(const Address& address);
+std::string toString(const Address& address);
 
 /// True for "127.0.0.1" and the like, in the four-part form only.
 bool isIPAddress(std::string_view text);
