@@ -38,7 +38,8 @@ struct HostnameAddress {
 using Address = std::variant<std::monostate, IPv4Address, IPv6Address, UNIXAddress, HostnameAddress>;
 
 /// "127.0.0.1:80", "[::1]:80", "unix:/run/x", "example.com:80", or "-".
-std::string toString(const Address& address);
+/// (Not named toString: doctest would take it for its own.)
+std::string describe(const Address& address);
 
 /// True for "127.0.0.1" and the like, in the four-part form only.
 bool isIPAddress(std::string_view text);
