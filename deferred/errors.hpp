@@ -1,4 +1,5 @@
-// The exceptions that Deferreds and timers raise by themselves. Twisted's names, from twisted.internet.defer and .error.
+// The exceptions that Deferreds and timers raise by themselves. Twisted's names, from twisted.internet.defer and
+// .error.
 #pragma once
 
 #include <stdexcept>

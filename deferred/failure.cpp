@@ -1,10 +1,10 @@
 #include <deferred/failure.hpp>
 
+#include <cxxabi.h>
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <cxxabi.h>
 #include <memory>
 
 namespace torsion {
@@ -38,7 +38,9 @@ std::atomic<UnhandledFailureHandler> unhandledHandler{&printUnhandled};
 
 }  // namespace
 
-const std::type_info& Failure::type() const noexcept { return *exception_.__cxa_exception_type(); }
+const std::type_info& Failure::type() const noexcept {
+  return *exception_.__cxa_exception_type();
+}
 
 const void* Failure::find(const std::type_info& wanted) const noexcept {
   // The way `catch` itself looks (libstdc++), without the 800 ns that throwing costs. An exception_ptr is one pointer,

@@ -85,9 +85,9 @@ class Failure {
   Trail* trail_ = nullptr;
 };
 
-/// Gets each Failure that nobody handled, at once, in the thread of its Deferred. `what` is "Unhandled error in Deferred",
-/// or says what else went wrong where nobody could be told; `made` is where that Deferred was made. It must not throw.
-/// Until one is set, such a Failure is written to standard error.
+/// Gets each Failure that nobody handled, at once, in the thread of its Deferred. `what` is "Unhandled error in
+/// Deferred", or says what else went wrong where nobody could be told; `made` is where that Deferred was made. It must
+/// not throw. Until one is set, such a Failure is written to standard error.
 using UnhandledFailureHandler = void (*)(std::string_view what, const Failure& failure,
                                          const std::source_location& made);
 

@@ -12,8 +12,8 @@ namespace torsion {
 template <class Signature>
 class UniqueFunction;
 
-/// Holds any callable R(Args...), also a move-only one. A callable of up to 40 bytes that moves without throwing is kept
-/// inside, a larger one on the heap. Calling an empty one is undefined; test it with `if (f)`.
+/// Holds any callable R(Args...), also a move-only one. A callable of up to 40 bytes that moves without throwing is
+/// kept inside, a larger one on the heap. Calling an empty one is undefined; test it with `if (f)`.
 template <class R, class... Args>
 class UniqueFunction<R(Args...)> {
  public:

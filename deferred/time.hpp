@@ -12,8 +12,9 @@ namespace torsion {
 /// All times are std::chrono durations; a point in time is a Duration since the (arbitrary) start of its Time.
 using Duration = std::chrono::nanoseconds;
 
-/// A call scheduled with Time::callLater (Twisted's DelayedCall). A copyable handle: dropping it neither cancels the call
-/// nor keeps it. One that outlives its Time, or was default-constructed, is inert: active() is false, the rest does nothing.
+/// A call scheduled with Time::callLater (Twisted's DelayedCall). A copyable handle: dropping it neither cancels the
+/// call nor keeps it. One that outlives its Time, or was default-constructed, is inert: active() is false, the rest
+/// does nothing.
 class DelayedCall {
  public:
   /// What a Time keeps for each call; handles share it by reference count.

@@ -11,26 +11,48 @@ struct ConnectError : std::runtime_error {
   explicit ConnectError(const std::string& what, int osError = 0) : runtime_error(what), osError(osError) {}
   int osError;
 };
-struct ConnectBindError : ConnectError { using ConnectError::ConnectError; };
-struct UnknownHostError : ConnectError { using ConnectError::ConnectError; };
-struct NoRouteError : ConnectError { using ConnectError::ConnectError; };
-struct ConnectionRefusedError : ConnectError { using ConnectError::ConnectError; };
-struct TCPTimedOutError : ConnectError { using ConnectError::ConnectError; };
-struct BadFileError : ConnectError { using ConnectError::ConnectError; };
-struct UserError : ConnectError { using ConnectError::ConnectError; };
+struct ConnectBindError : ConnectError {
+  using ConnectError::ConnectError;
+};
+struct UnknownHostError : ConnectError {
+  using ConnectError::ConnectError;
+};
+struct NoRouteError : ConnectError {
+  using ConnectError::ConnectError;
+};
+struct ConnectionRefusedError : ConnectError {
+  using ConnectError::ConnectError;
+};
+struct TCPTimedOutError : ConnectError {
+  using ConnectError::ConnectError;
+};
+struct BadFileError : ConnectError {
+  using ConnectError::ConnectError;
+};
+struct UserError : ConnectError {
+  using ConnectError::ConnectError;
+};
 /// The limit given to a connection attempt passed (Twisted's error.TimeoutError).
-struct ConnectTimeoutError : UserError { using UserError::UserError; };
-struct SSLError : ConnectError { using ConnectError::ConnectError; };
+struct ConnectTimeoutError : UserError {
+  using UserError::UserError;
+};
+struct SSLError : ConnectError {
+  using ConnectError::ConnectError;
+};
 
 /// The ConnectError class for an errno, with a text that says what to do.
 class Failure;
 Failure connectErrorFor(int osError, const std::string& what);
 
 /// The name does not exist, or could not be looked up.
-struct DNSLookupError : std::runtime_error { using runtime_error::runtime_error; };
+struct DNSLookupError : std::runtime_error {
+  using runtime_error::runtime_error;
+};
 
 /// An established connection ended. See ConnectionDone and ConnectionLost.
-struct ConnectionClosed : std::runtime_error { using runtime_error::runtime_error; };
+struct ConnectionClosed : std::runtime_error {
+  using runtime_error::runtime_error;
+};
 /// It ended in an orderly way: loseConnection on either side, or end of file.
 struct ConnectionDone : ConnectionClosed {
   ConnectionDone() : ConnectionClosed("Connection was closed cleanly.") {}
@@ -48,9 +70,13 @@ struct ConnectionAborted : ConnectionLost {
 };
 
 /// A connection attempt was cancelled before it had succeeded.
-struct ConnectingCancelledError : std::runtime_error { using runtime_error::runtime_error; };
+struct ConnectingCancelledError : std::runtime_error {
+  using runtime_error::runtime_error;
+};
 /// buildProtocol returned null: the factory refused the connection.
-struct NoProtocol : std::runtime_error { using runtime_error::runtime_error; };
+struct NoProtocol : std::runtime_error {
+  using runtime_error::runtime_error;
+};
 
 /// listenTCP and the like: the address could not be bound. Thrown, not delivered.
 struct CannotListenError : std::runtime_error {
@@ -61,14 +87,26 @@ struct CannotListenError : std::runtime_error {
 };
 
 /// The peer's certificate is not acceptable: not trusted, expired, or for another name.
-struct VerifyError : std::runtime_error { using runtime_error::runtime_error; };
+struct VerifyError : std::runtime_error {
+  using runtime_error::runtime_error;
+};
 
-struct NotConnectingError : std::logic_error { using logic_error::logic_error; };
-struct NotListeningError : std::logic_error { using logic_error::logic_error; };
+struct NotConnectingError : std::logic_error {
+  using logic_error::logic_error;
+};
+struct NotListeningError : std::logic_error {
+  using logic_error::logic_error;
+};
 
-struct ReactorNotRunning : std::logic_error { using logic_error::logic_error; };
-struct ReactorAlreadyRunning : std::logic_error { using logic_error::logic_error; };
+struct ReactorNotRunning : std::logic_error {
+  using logic_error::logic_error;
+};
+struct ReactorAlreadyRunning : std::logic_error {
+  using logic_error::logic_error;
+};
 /// A reactor was used from a thread that is not its own. Only callFromThread may be.
-struct WrongThread : std::logic_error { using logic_error::logic_error; };
+struct WrongThread : std::logic_error {
+  using logic_error::logic_error;
+};
 
 }  // namespace torsion
