@@ -25,6 +25,7 @@ class DelayedCall {
     virtual void delay(Duration extra) = 0;
     virtual bool active() const noexcept = 0;
     virtual Duration getTime() const noexcept = 0;
+    virtual std::source_location where() const noexcept = 0;
     virtual void ref() noexcept = 0;
     virtual void unref() noexcept = 0;
 
@@ -64,6 +65,8 @@ class DelayedCall {
   bool active() const noexcept { return entry_ && entry_->active(); }
   /// When it is (or was) due, on the clock of its Time.
   Duration getTime() const noexcept { return entry_ ? entry_->getTime() : Duration::zero(); }
+  /// Where callLater was called.
+  std::source_location where() const noexcept { return entry_ ? entry_->where() : std::source_location(); }
 
  private:
   Entry* entry_ = nullptr;
