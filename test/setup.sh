@@ -22,7 +22,7 @@ need() {
   [ -n "$missing" ] || return 0
   say "installing" $missing
   if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || { say "run this as root, or install them with apt-get, then run it again"; exit 1; }
+    command -v sudo >/dev/null || { say "run this as root, or install them with apt-get, then run it again"; return 1; }
     sudo=sudo
   fi
   # The tests start servers of their own: a service that a package brings stays off.
@@ -39,7 +39,7 @@ need() {
   if [ "$status" != 0 ]; then
     tail -n 20 "$log" >&2
     say "apt-get could not install them (its last words are above); Torsion is built on Debian 12"
-    exit 1
+    return 1
   fi
   rm -f "$log"
 }
@@ -53,10 +53,10 @@ build() {
   log=$(mktemp)
   if [ ! -e "$dir/build.ninja" ]; then
     say "setting up $dir"
-    meson setup "$dir" "${options[@]}" </dev/null >"$log" 2>&1 || { cat "$log" >&2; rm -rf "$dir" "$log"; exit 1; }
+    meson setup "$dir" "${options[@]}" </dev/null >"$log" 2>&1 || { cat "$log" >&2; rm -rf "$dir" "$log"; return 1; }
   fi
   if ! ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do'; then say "building in $dir"; fi
-  ninja -C "$dir" "$@" </dev/null >"$log" 2>&1 || { grep -v '^\[' "$log" >&2; rm -f "$log"; exit 1; }
+  ninja -C "$dir" "$@" </dev/null >"$log" 2>&1 || { grep -v '^\[' "$log" >&2; rm -f "$log"; return 1; }
   grep -A8 'warning:' "$log" >&2 || :
   rm -f "$log"
 }

@@ -1,4 +1,4 @@
-"""run_tests.py BUILD [PATTERN] [--suite SUITE]...: runs the tests registered with meson and counts them.
+"""run_tests.py BUILD [PATTERN] [--suite SUITE] [--without SUITE]: runs the tests registered with meson and counts them.
 
 A program of the suite `doctest` counts as many tests as it has test cases. Any other counts as one or, when its last line is
 `N passed, N failed`, as that many. The output of what failed is shown. The last line is the sum, in that same form.
@@ -62,7 +62,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build")
     parser.add_argument("pattern", nargs="?", default="")
-    parser.add_argument("--suite", action="append", default=[])
+    parser.add_argument("--suite")
+    parser.add_argument("--without")
     parser.add_argument("--verbose", action="store_true", help="show the output of passing tests too")
     options = parser.parse_args()
 
@@ -75,7 +76,7 @@ def main():
     tests.sort(key=lambda test: -test["priority"])
     jobs = []
     for test in tests:
-        if options.suite and not set(options.suite) & set(test["suite"]):
+        if options.suite not in (None, *test["suite"]) or options.without in test["suite"]:
             continue
         if "doctest" in test["suite"]:
             jobs += [(test, command) for command in doctest_commands(test, options.pattern)]
