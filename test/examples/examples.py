@@ -1,0 +1,35 @@
+"""examples.py BUILD: every program of examples/ runs and does what it says. Each needs a case here."""
+import re
+import subprocess
+import sys
+import pathlib
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Name, arguments, standard input, exit status, and a pattern that what it prints (both streams) must contain.
+CASES = [
+]
+
+passed = failed = 0
+
+
+def check(good, text):
+    global passed, failed
+    passed, failed = passed + good, failed + (not good)
+    if not good:
+        print(text)
+
+
+for name, arguments, text, status, pattern in CASES:
+    try:
+        done = subprocess.run([pathlib.Path(sys.argv[1], "examples", name), *arguments], input=text, text=True, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        got, output = done.returncode, done.stdout
+    except subprocess.TimeoutExpired as expired:
+        got, output = "no end within a minute", (expired.stdout or b"").decode(errors="replace")
+    good = got == status and re.search(pattern, output, re.M) is not None
+    check(good, f"{name} {' '.join(arguments)}: wanted {status} and {pattern!r}, got {got} and:\n{output}")
+for path in sorted(ROOT.glob("examples/*.cpp")):
+    if path.stem not in {case[0] for case in CASES}:
+        check(False, f"{path.relative_to(ROOT)} has no case in {pathlib.Path(__file__).name}")
+print(f"{passed} passed, {failed} failed")
+sys.exit(failed > 0)
