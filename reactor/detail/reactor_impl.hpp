@@ -1,0 +1,148 @@
+// What is behind Reactor: the io_context, the turn, and the list of what must be closed. Included by .cpp files only.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <source_location>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <deferred/function.hpp>
+#include <deferred/time.hpp>
+#include <reactor/detail/timer_queue.hpp>
+#include <reactor/logger.hpp>
+
+namespace torsion {
+class Reactor;
+}
+
+namespace torsion::detail {
+
+struct ReactorImpl;
+
+struct DisconnectableLinks {
+  DisconnectableLinks* prev = this;
+  DisconnectableLinks* next = this;
+};
+
+/// Something that the reactor must end when it stops or is destroyed: a port, a connection, an attempt to connect, a
+/// look-up. It is on its reactor's list from its construction until leave().
+class Disconnectable : private DisconnectableLinks {
+ public:
+  Disconnectable(const Disconnectable&) = delete;
+  Disconnectable& operator=(const Disconnectable&) = delete;
+
+  /// Ends it now: closes the socket, gives the protocol its connectionLost(ConnectionLost), fires what is pending.
+  /// Called once, off the list already; may destroy the object. What it throws is logged.
+  virtual void shutdown() = 0;
+  /// For reports of what a test left behind: "TCP port 127.0.0.1:8000".
+  virtual std::string describe() const = 0;
+  /// The user's call that made it.
+  const std::source_location& where() const noexcept { return where_; }
+
+ protected:
+  Disconnectable(ReactorImpl& reactor, const std::source_location& where);
+  ~Disconnectable() { leave(); }
+  /// Harmless when repeated.
+  void leave() noexcept {
+    prev->next = next;
+    next->prev = prev;
+    prev = next = this;
+  }
+
+ private:
+  friend struct ReactorImpl;
+  std::source_location where_;
+};
+
+struct ReactorImpl {
+  explicit ReactorImpl(Reactor& reactor);
+  ~ReactorImpl();
+
+  /// For every public function but callFromThread: throws WrongThread in another thread than the reactor's own.
+  void checkThread() const {
+    if (std::this_thread::get_id() != thread) throwWrongThread();
+  }
+  /// For what starts something: throws ReactorNotRunning, too, once ~Reactor has begun.
+  void checkUsable() const {
+    checkThread();
+    if (closing) throwClosing();
+  }
+  [[noreturn]] static void throwWrongThread();
+  [[noreturn]] static void throwClosing();
+
+  /// Runs f; logs what it throws.
+  template <class F>
+  void guarded(std::string_view what, F&& f) noexcept {
+    try {
+      f();
+    } catch (...) {
+      logCurrentException(what);
+    }
+  }
+  /// Logs the exception being handled.
+  static void logCurrentException(std::string_view what) noexcept;
+
+  /// The clock, read at most once a turn.
+  Duration now() {
+    if (nowIsStale) readClock();
+    return currentTime;
+  }
+  void readClock() noexcept {
+    currentTime = std::chrono::steady_clock::now().time_since_epoch();
+    nowIsStale = !looping;
+  }
+
+  void loop();
+  void turn();
+  void runThreadCalls();
+  void runTimedCalls();
+  void waitForEvents();
+  void armTimer(Duration due);
+  /// Handlers queued up to now, among them those of operations that were just cancelled, are run.
+  void drain();
+  /// Takes off the list and ends what is on it now.
+  void disconnectAll();
+  void callFromThread(UniqueFunction<void()> f);
+  /// What is on the list, oldest first.
+  std::vector<const Disconnectable*> disconnectables() const;
+
+  Reactor& reactor;
+  const std::thread::id thread = std::this_thread::get_id();
+  boost::asio::io_context context{1};
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
+  boost::asio::steady_timer timer{context};
+  Duration timerArmedFor = Duration::max();
+  TimerQueue::Pointer timedCalls;
+  DisconnectableLinks open;
+
+  bool looping = false;  // in loop(), which run() and iterate() call
+  bool closing = false;  // ~Reactor has begun
+  bool nowIsStale = true;
+  Duration currentTime{};
+
+  std::mutex threadCallsMutex;
+  std::vector<UniqueFunction<void()>> threadCalls;
+  std::atomic<bool> haveThreadCalls = false;
+};
+
+/// The Impl of a reactor, for functions that stand on it.
+ReactorImpl& implOf(Reactor& reactor) noexcept;
+
+inline Disconnectable::Disconnectable(ReactorImpl& reactor, const std::source_location& where) : where_(where) {
+  next = &reactor.open;
+  prev = reactor.open.prev;
+  prev->next = this;
+  next->prev = this;
+}
+
+}  // namespace torsion::detail
