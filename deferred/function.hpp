@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <type_traits>
@@ -35,14 +36,11 @@ class UniqueFunction<R(Args...)> {
     ops_ = &kOps<Callable>;
   }
 
-  UniqueFunction(UniqueFunction&& other) noexcept : ops_(std::exchange(other.ops_, nullptr)) {
-    if (ops_) ops_->relocate(other.store_, store_);
-  }
+  UniqueFunction(UniqueFunction&& other) noexcept { take(other); }
   UniqueFunction& operator=(UniqueFunction&& other) noexcept {
     if (this != &other) {
       reset();
-      ops_ = std::exchange(other.ops_, nullptr);
-      if (ops_) ops_->relocate(other.store_, store_);
+      take(other);
     }
     return *this;
   }
@@ -50,7 +48,8 @@ class UniqueFunction<R(Args...)> {
 
   /// Destroys the callable. Safe while the callable's destructor touches this object.
   void reset() noexcept {
-    if (const Ops* ops = std::exchange(ops_, nullptr)) ops->destroy(store_);
+    const Ops* ops = std::exchange(ops_, nullptr);
+    if (ops && ops->destroy) ops->destroy(store_);
   }
 
   R operator()(Args... args) { return ops_->call(store_, std::forward<Args>(args)...); }
@@ -59,9 +58,19 @@ class UniqueFunction<R(Args...)> {
  private:
   struct Ops {
     R (*call)(void*, Args&&...);
-    void (*relocate)(void* from, void* to) noexcept;
-    void (*destroy)(void*) noexcept;
+    void (*relocate)(void* from, void* to) noexcept;  // null: copying the bytes does it
+    void (*destroy)(void*) noexcept;                  // null: there is nothing to do
   };
+
+  void take(UniqueFunction& other) noexcept {
+    ops_ = std::exchange(other.ops_, nullptr);
+    if (!ops_) return;
+    if (ops_->relocate) {
+      ops_->relocate(other.store_, store_);
+    } else {
+      std::memcpy(store_, other.store_, kInlineSize);
+    }
+  }
 
   template <class F>
   static constexpr bool fitsInline() {
@@ -85,13 +94,9 @@ class UniqueFunction<R(Args...)> {
   }
   template <class F>
   static void relocate(void* from, void* to) noexcept {
-    if constexpr (fitsInline<F>()) {
-      F& old = target<F>(from);
-      ::new (to) F(std::move(old));
-      old.~F();
-    } else {
-      ::new (to) F*(*std::launder(static_cast<F**>(from)));
-    }
+    F& old = target<F>(from);
+    ::new (to) F(std::move(old));
+    old.~F();
   }
   template <class F>
   static void destroy(void* store) noexcept {
@@ -102,7 +107,14 @@ class UniqueFunction<R(Args...)> {
     }
   }
   template <class F>
-  static constexpr Ops kOps{&invoke<F>, &relocate<F>, &destroy<F>};
+  static constexpr Ops makeOps() {
+    Ops ops{&invoke<F>, nullptr, nullptr};
+    if constexpr (fitsInline<F>() && !std::is_trivially_copyable_v<F>) ops.relocate = &relocate<F>;
+    if constexpr (!fitsInline<F>() || !std::is_trivially_destructible_v<F>) ops.destroy = &destroy<F>;
+    return ops;
+  }
+  template <class F>
+  static constexpr Ops kOps = makeOps<F>();
 
   const Ops* ops_ = nullptr;
   alignas(void*) std::byte store_[kInlineSize];
