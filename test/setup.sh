@@ -11,18 +11,19 @@ say() { printf '%s: %s\n' "$0" "$*" >&2; }
 
 # need PACKAGE...: installs those that are missing.
 need() {
-  local missing sudo="" policy=""
+  local missing="" sudo="" policy="" tool
   if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-    [ -n "$torsion_packages_checked" ] || say "this is not Debian: make sure that you have what these Debian 12 packages hold:" $*
-    torsion_packages_checked=1
-    return 0
+    for tool in g++ meson ninja pkg-config python3; do command -v $tool >/dev/null || missing+=" $tool"; done
+    [ -z "$missing" ] && return 0
+    say "not found:$missing. This is not Debian: install what these packages of Debian 12 hold:" $*
+    return 1
   fi
   missing=$( { dpkg-query -W -f='${db:Status-Abbrev}${Package}\n' "$@" 2>/dev/null | sed -n 's/^ii *//p'; printf '%s\n' "$@" "$@"; } |
     sort | uniq -c | awk '$1 == 2 {print $2}')
   [ -n "$missing" ] || return 0
   say "installing" $missing
   if [ "$(id -u)" != 0 ]; then
-    command -v sudo >/dev/null || { say "run this as root, or install them with apt-get, then run it again"; return 1; }
+    { command -v sudo && sudo true; } >/dev/null || { say "run this as root, or install them with apt-get, then run it again"; return 1; }
     sudo=sudo
   fi
   # The tests start servers of their own: a service that a package brings stays off.
@@ -33,8 +34,9 @@ need() {
   fi
   local log status=0
   log=$(mktemp)
-  { $sudo apt-get update -q && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing; } \
-    </dev/null >"$log" 2>&1 || status=$?
+  { $sudo apt-get update -q || :
+    $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 $missing
+  } </dev/null >"$log" 2>&1 || status=$?
   [ -z "$policy" ] || $sudo rm -f /usr/sbin/policy-rc.d
   if [ "$status" != 0 ]; then
     tail -n 20 "$log" >&2
