@@ -57,7 +57,13 @@ build() {
     say "setting up $dir"
     meson setup "$dir" "${options[@]}" </dev/null >"$log" 2>&1 || { cat "$log" >&2; rm -rf "$dir" "$log"; return 1; }
   fi
-  if ! ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do'; then say "building in $dir"; fi
+  ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do' && { rm -f "$log"; return 0; }
+  say "building in $dir"
+  if [ -t 2 ]; then  # ninja's own line of progress
+    rm -f "$log"
+    ninja -C "$dir" "$@" </dev/null >&2
+    return
+  fi
   ninja -C "$dir" "$@" </dev/null >"$log" 2>&1 || { grep -v '^\[' "$log" >&2; rm -f "$log"; return 1; }
   grep -A8 'warning:' "$log" >&2 || :
   rm -f "$log"

@@ -42,8 +42,8 @@ def doctest_commands(test, pattern):
     if not pattern or pattern in test["name"]:
         return [test["cmd"]]
     # Those whose name has the pattern, then those whose file has it and that have not been run.
-    name, file = f"*{pattern}*", f"*{pattern}*"
-    return [test["cmd"] + ["-tc=" + name], test["cmd"] + ["-sf=" + file, "-tce=" + name]]
+    filter = "*" + pattern.replace(",", "\\,") + "*"
+    return [test["cmd"] + ["-tc=" + filter], test["cmd"] + ["-sf=" + filter, "-tce=" + filter]]
 
 
 def count(test, status, output):
