@@ -68,7 +68,13 @@ class UniqueFunction<R(Args...)> {
     if (ops_->relocate) {
       ops_->relocate(other.store_, store_);
     } else {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpragmas"  // Clang knows no -Wmaybe-uninitialized
+#pragma GCC diagnostic ignored "-Wunknown-warning-option"
+#pragma GCC diagnostic ignored "-Wuninitialized"  // a callable may fill less of it, or nothing
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
       std::memcpy(store_, other.store_, kInlineSize);
+#pragma GCC diagnostic pop
     }
   }
 

@@ -148,8 +148,10 @@ std::string CookieJar::cookieHeader(const URI& uri, std::int64_t now) const {
       matching.push_back(&c);
     }
   }
-  std::stable_sort(matching.begin(), matching.end(),
-                   [](const Cookie* a, const Cookie* b) { return a->path.size() > b->path.size(); });
+  // The longest path first, then in the order they are kept (std::stable_sort makes Clang complain of libstdc++ 12).
+  std::sort(matching.begin(), matching.end(), [](const Cookie* a, const Cookie* b) {
+    return a->path.size() != b->path.size() ? a->path.size() > b->path.size() : a < b;
+  });
   std::string header;
   for (const Cookie* c : matching) {
     if (!header.empty()) header += "; ";
