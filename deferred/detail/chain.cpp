@@ -1,0 +1,420 @@
+#include <deferred/detail/chain.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+namespace torsion::detail {
+
+namespace {
+
+bool brokenDeferreds = true;
+
+struct Frame {
+  Chain* chain;
+  bool call;  // left in the middle of a step, which goes on when what it called is done
+};
+
+// The chains below the one that runs; for Twisted that is Python's own stack, here memory alone bounds it. Has no
+// destructor, since chains may run while a thread or the program ends.
+class FrameStack {
+ public:
+  std::size_t size() const noexcept { return size_; }
+  void push(Frame frame) {
+    if (size_ == (many_ ? capacity_ : kFew)) grow();
+    data()[size_++] = frame;
+  }
+  const Frame& top() noexcept { return data()[size_ - 1]; }
+  void pop() noexcept {
+    if (--size_ == 0 && many_) delete[] std::exchange(many_, nullptr);
+  }
+
+ private:
+  static constexpr std::size_t kFew = 32;
+  Frame* data() noexcept { return many_ ? many_ : few_; }
+  void grow() {
+    auto* more = new Frame[size_ * 2];
+    std::memcpy(more, data(), size_ * sizeof(Frame));
+    delete[] many_;
+    many_ = more;
+    capacity_ = size_ * 2;
+  }
+  std::size_t size_ = 0;
+  std::size_t capacity_ = 0;
+  Frame* many_ = nullptr;
+  Frame few_[kFew] = {};
+};
+
+constinit thread_local FrameStack frames;
+
+// In the chain waited for: hands its result on to the one that waits.
+class ContinueNode final : public Node {
+ public:
+  explicit ContinueNode(Chain& outer) noexcept : Node(std::source_location::current()), outer_(outer) {
+    outer_.addFirer();
+  }
+  Jump step(Chain& inner) noexcept override {
+    Chain& outer = outer_;
+    inner.dispose(this);
+    inner.moveResultTo(outer);
+    outer.stopWaiting();
+    outer.unpark();
+    outer.endPause();
+    return {&outer, false};  // this node's firer goes along
+  }
+  void drop(Chain& inner) noexcept override {
+    Chain& outer = outer_;
+    inner.dispose(this);
+    outer.stopWaiting();
+    outer.unpark();
+    if (brokenDeferreds) {
+      outer.putFailure(BrokenDeferred("the Deferred that a callback returned went away without being fired"));
+      outer.unpause();
+    }
+    outer.dropFirer();
+  }
+
+ private:
+  ~ContinueNode() = default;
+  friend Chain;
+  Chain& outer_;
+};
+
+// chainDeferred: fires another chain with this one's result.
+class FireNode final : public Node {
+ public:
+  FireNode(Chain& target, const std::source_location& where) noexcept : Node(where), target_(target) {}
+  Jump step(Chain& chain) noexcept override {
+    Chain& target = target_;
+    const std::source_location here = where;
+    chain.dispose(this);
+    try {
+      if (target.mayFire()) {
+        chain.moveResultTo(target);
+        chain.putValue<Unit>();
+        target.markFired();
+        return {&target, true};  // this node's firer goes along
+      }
+      chain.putValue<Unit>();
+    } catch (...) {
+      chain.putFailure(Failure::current());
+      chain.failure().addToTrail(here);
+    }
+    target.dropFirer();
+    return {};
+  }
+  void drop(Chain& chain) noexcept override {
+    Chain& target = target_;
+    chain.dispose(this);
+    target.dropFirer();
+  }
+
+ private:
+  ~FireNode() = default;
+  friend Chain;
+  Chain& target_;
+};
+
+// In the chain of a coroutine that is being cancelled, before all other links: cancels what the coroutine waits for,
+// and then has the chain wait for what the coroutine makes of that. Twisted's handleCancel in
+// _cancellableInlineCallbacks.
+class CancelNode final : public Node {
+ public:
+  CancelNode() noexcept : Node(std::source_location::current()) {}
+  Jump step(Chain& chain) noexcept override {
+    if (!successor_) {
+      chain.markTaken();
+      successor_ = Owner(*new Chain(chain.headType(), chain.made()));
+      Jump cancelled;
+      try {
+        cancelled = cancelAwaited(chain);
+      } catch (...) {
+        chain.putFailure(Failure::current());
+        chain.dispose(this);
+        return {};
+      }
+      if (cancelled.chain) {
+        chain.prepend(*this);
+        return cancelled;
+      }
+    }
+    Owner successor = std::move(successor_);
+    chain.dispose(this);
+    chain.takeResultOf(std::move(successor));
+    return {};
+  }
+  void drop(Chain& chain) noexcept override { chain.dispose(this); }
+
+ private:
+  ~CancelNode() = default;
+  friend Chain;
+  Jump cancelAwaited(Chain& chain) {
+    Coroutine* coroutine = chain.coroutine();
+    if (!coroutine) return {};  // it has ended meanwhile, while the chain was paused
+    Chain* awaited = chain.waitsFor();
+    chain.setCoroutine(nullptr);
+    successor_->setCoroutine(coroutine);
+    successor_->addFirer();
+    coroutine->out = successor_.get();
+    if (awaited) {
+      successor_->waitFor(*awaited);
+      chain.stopWaiting();
+    }
+    chain.dropFirer();
+    return awaited ? awaited->cancelJump() : Jump{};
+  }
+  Owner successor_;
+};
+
+}  // namespace
+
+void setBrokenDeferreds(bool on) noexcept {
+  brokenDeferreds = on;
+}
+
+const void* Chain::currentThread() noexcept {
+  static thread_local char tag;
+  return &tag;
+}
+
+void Chain::wrongThread() noexcept {
+  std::fputs("torsion: a Deferred or Resolver was used outside its thread; pass values, and use callFromThread\n",
+             stderr);
+  std::abort();
+}
+
+void Chain::moveResultTo(Chain& other) noexcept {
+  if (state_ == State::failed) {
+    other.putFailure(takeFailure());
+    return;
+  }
+  other.clear();
+  if (state_ == State::value) {
+    if (ops_->relocate) {
+      ops_->relocate(slot_, other.slot_);
+    } else {
+      std::memcpy(other.slot_, slot_, kSlotSize);
+    }
+    other.ops_ = ops_;
+  }
+  other.state_ = state_;
+  state_ = State::taken;
+}
+
+void Chain::refuseFire() {
+  if (swallowNext_) {
+    swallowNext_ = false;
+    return;
+  }
+  throw AlreadyCalledError(std::string("this Deferred has been fired or cancelled already; it was made at ") +
+                           made_.file_name() + ":" + std::to_string(made_.line()));
+}
+
+void Chain::fail(Failure failure) noexcept {
+  putFailure(std::move(failure));
+  fire();
+}
+
+void Chain::breakIfHopeless() noexcept {
+  if (!called_ && firers_ == 0 && brokenDeferreds) fail(BrokenDeferred("nobody is left who could fire this Deferred"));
+}
+
+void Chain::run() noexcept {
+  // Twisted's Deferred._runCallbacks. One difference: a chain that one of its own callbacks pauses stops there.
+  if (!called_ || running_ || paused_) return;
+  addFirer();
+  Chain* current = this;
+  std::size_t base = SIZE_MAX;  // where this run's frames begin, once it has any
+  // Gives up the chains that have handed their results up to a chain that turns out to be paused, as Twisted does.
+  auto abandon = [&] {
+    while (frames.size() > base && !frames.top().call) {
+      Chain* below = frames.top().chain;
+      frames.pop();
+      below->dropFirer();
+    }
+  };
+  for (;;) {
+    Jump jump;
+    while (current->head_ && !current->paused_) {
+      Node* node = current->unlinkFirst();
+      current->running_ = true;
+      jump = node->step(*current);
+      if (jump.chain) break;
+      current->running_ = false;
+    }
+    if (jump.chain) {
+      Chain& target = *jump.chain;
+      if (jump.call && (!target.called_ || target.running_ || target.paused_)) {
+        target.dropFirer();
+        current->running_ = false;
+        continue;
+      }
+      if (!jump.call) current->running_ = false;
+      if (base == SIZE_MAX) base = frames.size();
+      frames.push({current, jump.call});
+      current = &target;
+      if (!current->paused_) continue;
+      abandon();
+    } else {
+      current->reportIfUnhandled();
+    }
+    for (;;) {
+      current->dropFirer();
+      if (base == SIZE_MAX || frames.size() == base) return;
+      Frame below = frames.top();
+      frames.pop();
+      current = below.chain;
+      if (below.call) {
+        current->running_ = false;
+        break;
+      }
+      if (!current->paused_) break;
+      abandon();
+    }
+  }
+}
+
+void Chain::reportIfUnhandled() noexcept {
+  if (state_ == State::failed && owners_ == 0 && !handled_ && !head_ && !paused_) {
+    handled_ = true;
+    reportUnhandled("Unhandled error in Deferred", failure(), made_);
+  }
+}
+
+void Chain::cancel() {
+  checkThread();
+  if (Jump jump = cancelJump(); jump.chain) {
+    jump.chain->run();
+    jump.chain->dropFirer();
+  }
+}
+
+Jump Chain::cancelJump() {
+  Chain* chain = this;
+  while (chain->called_) {
+    // As in Twisted, a list that has fired passes no cancel on.
+    if (!chain->waitsFor_ || chain->keeper_) return {};
+    chain = chain->waitsFor_;
+  }
+  if (chain->coroutine_) return chain->cancelCoroutine();
+  if (chain->keeper_) {
+    chain->keeper_->cancel();
+    return {};
+  }
+  if (chain->cancelPending_) return {};
+  struct Hold {
+    explicit Hold(Chain& chain) noexcept : chain(chain) { chain.addFirer(); }
+    ~Hold() { chain.dropFirer(); }
+    Chain& chain;
+  } hold{*chain};
+  if (chain->canceller_) {
+    Canceller canceller = std::move(chain->canceller_);
+    try {
+      chain->cancelPending_ = canceller(*chain);
+    } catch (...) {
+      if (!chain->called_) chain->canceller_ = std::move(canceller);
+      throw;
+    }
+    if (chain->cancelPending_) return {};
+  } else {
+    chain->swallowNext_ = true;
+  }
+  if (!chain->called_) chain->fail(CancelledError());
+  return {};
+}
+
+Jump Chain::cancelCoroutine() {
+  prepend(*make<CancelNode>());
+  putFailure(CancelledError());
+  markFired();
+  return call();
+}
+
+void Chain::waitFor(Chain& inner) noexcept {
+  waitsFor_ = &inner;
+  ownsWaitedFor_ = owners_ != 0;
+  if (ownsWaitedFor_) inner.addOwner();
+}
+
+void Chain::stopWaiting() noexcept {
+  Chain* inner = std::exchange(waitsFor_, nullptr);
+  if (std::exchange(ownsWaitedFor_, false)) inner->dropOwner();
+}
+
+void Chain::takeResultOf(Owner inner) {
+  if (inner.get() == this) throw std::logic_error("a callback returned the Deferred that it is a callback of");
+  inner->breakIfHopeless();
+  if (inner->called_ && !inner->paused_ && !inner->running_) {
+    inner->moveResultTo(*this);
+    return;
+  }
+  inner->append(*inner->make<ContinueNode>(*this));
+  waitFor(*inner);
+  pause();
+}
+
+void Chain::chainTo(Chain& target, const std::source_location& where) {
+  append(*make<FireNode>(target, where));
+  run();
+}
+
+void Chain::lastOwnerGone() noexcept {
+  // Nobody is left to cancel this chain, so it needs to own what it waits for no longer: that lives as long as someone
+  // may fire it. A loop, since a million may wait in a row.
+  Chain* chain = this;
+  for (;;) {
+    chain->addWatcher();
+    if (chain->called_ && !chain->running_) chain->reportIfUnhandled();
+    if (chain->keeper_) chain->keeper_->ownersGone();
+    Chain* inner = std::exchange(chain->ownsWaitedFor_, false) ? chain->waitsFor_ : nullptr;
+    if (chain->firers_ == 0) chain->die();
+    chain->dropWatcher();
+    if (!inner || --inner->owners_ != 0) return;
+    chain = inner;
+  }
+}
+
+void Chain::lastFirerGone() noexcept {
+  if (!called_ && brokenDeferreds) {
+    firers_ = 1;
+    fail(BrokenDeferred());
+    if (--firers_ != 0) return;
+  }
+  if (owners_ == 0) die();
+}
+
+void Chain::die() noexcept {
+  // Chains that die because this one does wait in a list for their turn, so that any number of them is no recursion.
+  static constinit thread_local Chain* waiting = nullptr;
+  static constinit thread_local bool active = false;
+  if (dead_) return;
+  dead_ = true;
+  addWatcher();
+  if (active) {
+    nextDead_ = waiting;
+    waiting = this;
+    return;
+  }
+  active = true;
+  Chain* chain = this;
+  for (;;) {
+    chain->end();
+    chain->dropWatcher();
+    if (!waiting) break;
+    chain = waiting;
+    waiting = chain->nextDead_;
+  }
+  active = false;
+}
+
+void Chain::end() noexcept {
+  if (state_ == State::failed && !handled_) reportUnhandled("Unhandled error in Deferred", failure(), made_);
+  markTaken();
+  unpark();
+  while (head_) unlinkFirst()->drop(*this);
+  canceller_.reset();
+  if (Keeper* keeper = std::exchange(keeper_, nullptr)) keeper->release();
+}
+
+}  // namespace torsion::detail

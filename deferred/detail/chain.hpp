@@ -1,0 +1,417 @@
+// Chain: what a Deferred<T> and its Resolvers share. One object holds the result, the callbacks to come (in an arena of
+// its own) and who waits for whom; the typed handles around it guarantee that each callback finds the type it expects.
+// Internal: users meet it only through Deferred and Resolver.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <optional>
+#include <source_location>
+#include <type_traits>
+#include <typeinfo>
+#include <utility>
+
+#include <deferred/errors.hpp>
+#include <deferred/failure.hpp>
+#include <deferred/function.hpp>
+#include <deferred/result.hpp>
+
+namespace torsion::detail {
+
+class Chain;
+class Owner;
+
+// What a step asks the run loop to do next: run `chain` (it arrives held), then come back.
+// `call`: as if the step had called a function that runs that chain; else the step has handed its result over to it.
+struct Jump {
+  Chain* chain = nullptr;
+  bool call = false;
+};
+
+// A link of a chain. step() runs it and drop() discards it; each disposes of the node itself.
+struct Node {
+  Node* next = nullptr;
+  std::source_location where;
+
+  explicit Node(const std::source_location& where) noexcept : where(where) {}
+  virtual Jump step(Chain& chain) noexcept = 0;
+  virtual void drop(Chain& chain) noexcept = 0;
+
+ protected:
+  ~Node() = default;
+};
+
+// What a chain keeps beside its result: a list keeps its inputs so.
+struct Keeper {
+  // cancel() of a chain that has not fired.
+  virtual void cancel() noexcept = 0;
+  // The chain's last owner is gone, so that nobody can cancel it or see its result.
+  virtual void ownersGone() noexcept = 0;
+  // The chain ends.
+  virtual void release() noexcept = 0;
+
+ protected:
+  ~Keeper() = default;
+};
+
+// The template-free part of a coroutine's promise.
+struct Coroutine {
+  Chain* out = nullptr;        // fired when the coroutine ends; a firer reference
+  bool resumedByLoop = false;  // it was suspended once, so whoever resumes it also takes its end
+  bool done = false;
+  std::optional<Failure> lastFailure;  // thrown into the coroutine last: keeps its trail if that goes on
+
+  void caught(const Failure& failure, const std::source_location& where);
+  // The exception that ends the coroutine.
+  Failure endFailure(const std::source_location& made) noexcept;
+  // The coroutine is done: moves its result into `out`, and destroys the frame.
+  virtual void finish(Chain& out) noexcept = 0;
+  // Destroys the suspended frame.
+  virtual void destroy() noexcept = 0;
+
+ protected:
+  ~Coroutine() = default;
+};
+
+enum class State : std::uint8_t { empty, value, failed, taken };
+
+// How a chain destroys and moves a value whose type it does not know. Null members: nothing to do, a plain copy.
+struct ValueOps {
+  void (*destroy)(void* slot) noexcept;
+  void (*relocate)(void* from, void* to) noexcept;
+};
+
+// Two counts decide a chain's life. Owners may cancel it or see its result: the Deferred, whoever waits for it.
+// Firers may still make it go on: Resolvers, the chain or coroutine it waits for, a run under way. When both are gone
+// it ends. Not atomic: a chain stays in its thread.
+class Chain {
+ public:
+  static constexpr std::size_t kSlotSize = 64;
+  static constexpr std::size_t kArenaSize = 528;
+
+  Chain(const std::type_info& head, const std::source_location& made) noexcept : headType_(&head), made_(made) {
+#ifndef NDEBUG
+    thread_ = currentThread();
+#endif
+  }
+  Chain(const Chain&) = delete;
+  Chain& operator=(const Chain&) = delete;
+
+  void addOwner() noexcept { ++owners_; }
+  void dropOwner() noexcept {
+    if (--owners_ == 0) lastOwnerGone();
+  }
+  void addFirer() noexcept { ++firers_; }
+  void dropFirer() noexcept {
+    if (--firers_ == 0) lastFirerGone();
+  }
+  // Watchers keep the memory alone.
+  void addWatcher() noexcept { ++watchers_; }
+  void dropWatcher() noexcept {
+    if (--watchers_ == 0 && dead_) delete this;
+  }
+  bool dead() const noexcept { return dead_; }
+  // True the first time: a Resolver gives its Deferred away once.
+  bool giveDeferred() noexcept { return !std::exchange(given_, true); }
+
+  // ---- the result
+  State state() const noexcept { return state_; }
+  bool failed() const noexcept { return state_ == State::failed; }
+  template <class V>
+  V& value() noexcept {
+    if constexpr (fitsSlot<V>()) {
+      return *std::launder(reinterpret_cast<V*>(slot_));
+    } else {
+      return **std::launder(reinterpret_cast<V**>(slot_));
+    }
+  }
+  template <class V, class... A>
+  void putValue(A&&... args) {
+    clear();
+    if constexpr (fitsSlot<V>()) {
+      ::new (static_cast<void*>(slot_)) V(std::forward<A>(args)...);
+    } else {
+      ::new (static_cast<void*>(slot_)) V*(new V(std::forward<A>(args)...));
+    }
+    ops_ = &kValueOps<V>;
+    state_ = State::value;
+  }
+  // Moves the result, value or failure, to another chain.
+  void moveResultTo(Chain& other) noexcept;
+  Failure& failure() noexcept { return *std::launder(reinterpret_cast<Failure*>(slot_)); }
+  void putFailure(Failure failure) noexcept {
+    clear();
+    ::new (static_cast<void*>(slot_)) Failure(std::move(failure));
+    state_ = State::failed;
+    handled_ = false;
+  }
+  // Takes the value out. Where another chain has taken it already, gives a default one if the type has that.
+  template <class V>
+  V takeValue() {
+    if (state_ == State::value) [[likely]] {
+      struct MarkTaken {
+        Chain& chain;
+        ~MarkTaken() { chain.markTaken(); }
+      } markTaken{*this};
+      return std::move(value<V>());
+    }
+    if constexpr (std::is_default_constructible_v<V>) {
+      return V();
+    } else {
+      throw std::logic_error("the value of this Deferred was taken already");
+    }
+  }
+  Failure takeFailure() noexcept {
+    Failure failure = std::move(this->failure());
+    markTaken();
+    return failure;
+  }
+  void markTaken() noexcept {
+    clear();
+    state_ = State::taken;
+  }
+  // The failure stays, but someone has seen it: it is not reported as unhandled.
+  void markHandled() noexcept { handled_ = true; }
+
+  // ---- links
+  template <class N, class... A>
+  N* make(A&&... args) {
+    return ::new (allocate(sizeof(N), alignof(N))) N(std::forward<A>(args)...);
+  }
+  template <class N>
+  void dispose(N* node) noexcept {
+    node->~N();
+    auto* at = reinterpret_cast<std::byte*>(node);
+    if (at >= arena_ && at < arena_ + kArenaSize) {
+      // The arena starts anew whenever nothing lives in it.
+      if (--live_ == 0) used_ = 0;
+    } else {
+      ::operator delete(static_cast<void*>(node), std::align_val_t(alignof(N)));
+    }
+  }
+  // Of a node that was made outside any chain's memory.
+  template <class N>
+  static void destroy(N& node) noexcept {
+    node.~N();
+  }
+  void append(Node& node) noexcept {
+    checkThread();
+    node.next = nullptr;
+    *tail_ = &node;
+    tail_ = &node.next;
+  }
+  void prepend(Node& node) noexcept {
+    node.next = head_;
+    if (!head_) tail_ = &node.next;
+    head_ = &node;
+  }
+
+  // ---- firing and running
+  bool called() const noexcept { return called_; }
+  bool running() const noexcept { return running_; }
+  bool paused() const noexcept { return paused_ != 0; }
+  // Has a result, and nothing is under way: what is added now can run at once, on the stack.
+  bool idle() const noexcept { return called_ && !paused_ && !head_ && !running_; }
+  void setRunning(bool running) noexcept { running_ = running; }
+
+  // True if the producer may fire now; false if this firing is the one to swallow after a cancel; else throws.
+  bool mayFire() {
+    checkThread();
+    if (!called_) [[likely]] {
+      return true;
+    }
+    refuseFire();
+    return false;
+  }
+  // Marks the chain, which has its result, as fired.
+  void markFired() noexcept {
+    called_ = true;
+    canceller_.reset();
+  }
+  void fire() noexcept {
+    markFired();
+    run();
+  }
+  // For a step: has the run loop run this chain, which has just fired or got links, before the step's chain goes on.
+  Jump call() noexcept {
+    addFirer();
+    return {this, true};
+  }
+  // Fails with BrokenDeferred if nobody is left who could ever fire it.
+  void breakIfHopeless() noexcept;
+
+  // Runs what can run, if it has fired. Iterative: chains that become runnable meanwhile run on a stack in the heap.
+  void run() noexcept;
+  // Twisted's cancel(). Throws what a canceller throws, which leaves the chain as it was.
+  void cancel();
+  // As cancel(), for a step: a coroutine is cancelled by the run loop rather than on the stack.
+  Jump cancelJump();
+  void pause() noexcept { ++paused_; }
+  void endPause() noexcept { --paused_; }
+  void unpause() noexcept {
+    if (--paused_ == 0) run();
+  }
+
+  // ---- waiting for another chain
+  Chain* waitsFor() const noexcept { return waitsFor_; }
+  // Owns `inner` only while somebody could use that: while this chain itself is owned.
+  void waitFor(Chain& inner) noexcept;
+  void stopWaiting() noexcept;
+  // Adds a link that fires `target`, a firer reference to it, with this chain's result, and leaves nothing here.
+  void chainTo(Chain& target, const std::source_location& where);
+  // For a step that got `inner` from its callable: takes its result if it has one, else waits until it has.
+  void takeResultOf(Owner inner);
+  // Keeps a step whose callable has returned a Deferred until that has fired: the callable may be a lambda coroutine.
+  void park(Node& node) noexcept { parked_ = &node; }
+  void unpark() noexcept {
+    if (Node* node = std::exchange(parked_, nullptr)) node->drop(*this);
+  }
+
+  // ---- set up
+  using Canceller = UniqueFunction<bool(Chain&)>;  // true: the cancel is pending
+  void setCanceller(Canceller canceller) noexcept {
+    if (!called_) canceller_ = std::move(canceller);
+  }
+  void setKeeper(Keeper* keeper) noexcept { keeper_ = keeper; }
+  void setCoroutine(Coroutine* coroutine) noexcept { coroutine_ = coroutine; }
+  Coroutine* coroutine() const noexcept { return coroutine_; }
+  const std::type_info& headType() const noexcept { return *headType_; }
+  const std::source_location& made() const noexcept { return made_; }
+
+  void checkThread() const noexcept {
+#ifndef NDEBUG
+    if (thread_ && thread_ != currentThread()) wrongThread();
+#endif
+  }
+
+ private:
+  ~Chain() = default;
+
+  // Others are boxed.
+  template <class V>
+  static constexpr bool fitsSlot() {
+    return sizeof(V) <= kSlotSize && alignof(V) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<V>;
+  }
+  template <class V>
+  static void destroyValue(void* slot) noexcept {
+    if constexpr (fitsSlot<V>()) {
+      std::launder(static_cast<V*>(slot))->~V();
+    } else {
+      delete *std::launder(static_cast<V**>(slot));
+    }
+  }
+  template <class V>
+  static void relocateValue(void* from, void* to) noexcept {
+    V* old = std::launder(static_cast<V*>(from));
+    ::new (to) V(std::move(*old));
+    old->~V();
+  }
+  template <class V>
+  static constexpr ValueOps makeValueOps() {
+    if constexpr (!fitsSlot<V>()) {
+      return {&destroyValue<V>, nullptr};
+    } else {
+      return {std::is_trivially_destructible_v<V> ? nullptr : &destroyValue<V>,
+              std::is_trivially_copyable_v<V> ? nullptr : &relocateValue<V>};
+    }
+  }
+  template <class V>
+  static constexpr ValueOps kValueOps = makeValueOps<V>();
+  void clear() noexcept {
+    if (state_ == State::value) {
+      if (ops_->destroy) ops_->destroy(slot_);
+    } else if (state_ == State::failed) {
+      failure().~Failure();
+    }
+    state_ = State::empty;
+  }
+  void* allocate(std::size_t size, std::size_t align) {
+    std::size_t at = (used_ + align - 1) & ~(align - 1);
+    if (at + size <= kArenaSize && align <= alignof(std::max_align_t)) {
+      used_ = static_cast<std::uint16_t>(at + size);
+      ++live_;
+      return arena_ + at;
+    }
+    return ::operator new(size, std::align_val_t(align));
+  }
+  Node* unlinkFirst() noexcept {
+    Node* node = head_;
+    head_ = node->next;
+    if (!head_) tail_ = &head_;
+    return node;
+  }
+  void refuseFire();
+  void fail(Failure failure) noexcept;
+  Jump cancelCoroutine();
+  void reportIfUnhandled() noexcept;
+  void lastOwnerGone() noexcept;
+  void lastFirerGone() noexcept;
+  void die() noexcept;
+  void end() noexcept;
+  static const void* currentThread() noexcept;
+  [[noreturn]] static void wrongThread() noexcept;
+
+  std::uint32_t owners_ = 0;
+  std::uint32_t firers_ = 0;
+  std::uint32_t watchers_ = 0;
+  std::int32_t paused_ = 0;
+  State state_ = State::empty;
+  bool called_ = false;
+  bool running_ = false;
+  bool swallowNext_ = false;  // cancelled without a canceller: the producer's one late result is dropped
+  bool cancelPending_ = false;
+  bool handled_ = false;
+  bool dead_ = false;
+  bool given_ = false;
+  bool ownsWaitedFor_ = false;
+  std::uint16_t used_ = 0;
+  std::uint16_t live_ = 0;
+  Node* head_ = nullptr;
+  Node** tail_ = &head_;
+  Node* parked_ = nullptr;
+  Chain* waitsFor_ = nullptr;
+  Keeper* keeper_ = nullptr;
+  Coroutine* coroutine_ = nullptr;
+  Chain* nextDead_ = nullptr;
+  const ValueOps* ops_ = nullptr;
+  Canceller canceller_;
+  const std::type_info* headType_;
+  std::source_location made_;
+  const void* thread_ = nullptr;
+  alignas(std::max_align_t) std::byte slot_[kSlotSize];
+  alignas(std::max_align_t) std::byte arena_[kArenaSize];
+};
+static_assert(sizeof(Chain) <= 768);
+
+// A counted owner of a chain: what a Deferred holds.
+class Owner {
+ public:
+  Owner() noexcept = default;
+  explicit Owner(Chain& chain) noexcept : chain_(&chain) { chain.addOwner(); }
+  Owner(Owner&& other) noexcept : chain_(std::exchange(other.chain_, nullptr)) {}
+  Owner& operator=(Owner&& other) noexcept {
+    Owner old(std::move(*this));
+    chain_ = std::exchange(other.chain_, nullptr);
+    return *this;
+  }
+  ~Owner() {
+    if (chain_) {
+      chain_->checkThread();
+      chain_->dropOwner();
+    }
+  }
+  explicit operator bool() const noexcept { return chain_ != nullptr; }
+  Chain* get() const noexcept { return chain_; }
+  Chain* operator->() const noexcept { return chain_; }
+  Chain& operator*() const noexcept { return *chain_; }
+
+ private:
+  Chain* chain_ = nullptr;
+};
+
+// Twisted says nothing where this library fails a Deferred with BrokenDeferred. Tests that compare the two turn it off.
+void setBrokenDeferreds(bool on) noexcept;
+
+}  // namespace torsion::detail

@@ -1,0 +1,112 @@
+#include <deferred/detail/join.hpp>
+
+namespace torsion::detail {
+
+// In an input's chain: tells the join, and leaves the input's result as it is.
+class Join::Link final : public Node {
+ public:
+  Link(Join& join, std::size_t index, const std::source_location& where) noexcept
+      : Node(where), join_(join), index_(index) {
+    join_.ref();
+  }
+  Jump step(Chain& input) noexcept override {
+    Join& join = join_;
+    std::size_t index = index_;
+    input.dispose(this);
+    Jump jump = join.recordAndFire(index, input);
+    join.unref();
+    return jump;
+  }
+  void drop(Chain& input) noexcept override {
+    Join& join = join_;
+    join.inputs_[index_].pending = false;
+    join.inputs_[index_].chain = nullptr;
+    input.dispose(this);
+    join.unref();
+  }
+
+ private:
+  ~Link() = default;
+  friend Chain;
+  Join& join_;
+  std::size_t index_;
+};
+
+Join::Join(Chain& out, bool consumeErrors) noexcept : out_(&out), consumeErrors_(consumeErrors) {
+  out.addFirer();
+  out.setKeeper(this);
+}
+
+Join::~Join() {
+  if (fired_) return;
+  out_->setKeeper(nullptr);
+  out_->dropFirer();
+}
+
+void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
+  inputs_.resize(inputs.size());
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    inputs_[i].chain = inputs[i].get();
+    inputs_[i].owner = std::move(inputs[i]);
+  }
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    Chain& chain = *inputs_[i].chain;
+    chain.breakIfHopeless();
+    chain.append(*chain.make<Link>(*this, i, where));
+    chain.run();
+  }
+  unref();
+}
+
+Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
+  inputs_[index].pending = false;
+  ++recorded_;
+  bool fires = false;
+  if (!fired_) {
+    try {
+      fires = record(index, input);
+    } catch (...) {
+      out_->putFailure(Failure::current());
+      fires = true;
+    }
+  }
+  if (consumeErrors_ && input.failed()) input.markTaken();
+  if (!fires) return {};
+  fired_ = true;
+  ref();  // by out_, as its keeper
+  out_->markFired();
+  return {out_, true};  // this join's firer goes along
+}
+
+void Join::cancelInput(Input& input) noexcept {
+  if (!input.chain) return;
+  try {
+    input.chain->cancel();
+  } catch (...) {
+    reportUnhandled("Exception raised from user supplied canceller", Failure::current(), input.chain->made());
+  }
+}
+
+void Join::cancel() noexcept {
+  ref();
+  for (Input& input : inputs_) cancelInput(input);
+  unref();
+}
+
+void Join::cancelOthers(std::size_t index) noexcept {
+  for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    if (i != index && inputs_[i].pending) cancelInput(inputs_[i]);
+  }
+}
+
+void Join::ownersGone() noexcept {
+  if (fired_) return;
+  ref();
+  // Those still pending live as long as someone may fire them; while pending, their links unset the chain on its end.
+  for (Input& input : inputs_) {
+    if (input.pending) Owner(std::move(input.owner));
+  }
+  unref();
+}
+
+}  // namespace torsion::detail

@@ -1,0 +1,74 @@
+#include <deferred/detail/tokens.hpp>
+
+#include <iterator>
+#include <stdexcept>
+
+namespace torsion::detail {
+
+namespace {
+
+class ReleaseNode final : public Node {
+ public:
+  ReleaseNode(std::shared_ptr<Tokens> tokens, const std::source_location& where) noexcept
+      : Node(where), tokens_(std::move(tokens)) {}
+  Jump step(Chain& chain) noexcept override {
+    std::shared_ptr<Tokens> tokens = std::move(tokens_);
+    chain.dispose(this);
+    return tokens->releaseJump();
+  }
+  void drop(Chain& chain) noexcept override { chain.dispose(this); }
+
+ private:
+  ~ReleaseNode() = default;
+  friend Chain;
+  std::shared_ptr<Tokens> tokens_;
+};
+
+}  // namespace
+
+Tokens::Tokens(std::size_t limit) : limit(limit), free(limit) {
+  if (limit == 0) throw std::invalid_argument("DeferredSemaphore needs at least one token");
+}
+
+Deferred<void> Tokens::acquire(const std::source_location& where) {
+  if (free > 0) {
+    --free;
+    return succeed(where);
+  }
+  waiting.emplace_back(where);
+  auto at = std::prev(waiting.end());
+  at->onCancel([self = weak_from_this(), at](const Resolver<void>&) {
+    if (auto tokens = self.lock()) tokens->waiting.erase(at);
+  });
+  return at->deferred();
+}
+
+void Tokens::release() {
+  if (free == limit) throw std::logic_error("release() without acquire(): nothing is held");
+  if (waiting.empty()) {
+    ++free;
+    return;
+  }
+  Resolver<void> next = std::move(waiting.front());
+  waiting.pop_front();
+  next.callback();
+}
+
+Jump Tokens::releaseJump() {
+  if (waiting.empty()) {
+    ++free;
+    return {};
+  }
+  Resolver<void> first = std::move(waiting.front());
+  waiting.pop_front();
+  Chain& chain = std::move(first).release();
+  chain.putValue<Unit>();
+  chain.markFired();
+  return {&chain, true};  // the Resolver's firer goes along
+}
+
+void releaseAfter(Chain& chain, std::shared_ptr<Tokens> tokens, const std::source_location& where) {
+  chain.append(*chain.make<ReleaseNode>(std::move(tokens), where));
+}
+
+}  // namespace torsion::detail
