@@ -36,9 +36,10 @@ class Protocol : public std::enable_shared_from_this<Protocol> {
 
   /// Called by transports: attaches `transport` and calls connectionMade().
   void makeConnection(Transport& transport);
-  /// Called by transports: attaches `transport` in place of the present one, calling nothing (startTLS).
+  /// Called by transports: attaches `transport`, which keeps this protocol alive from now on, in place of the present
+  /// one, and calls nothing. The protocol that `transport` fed before, if any, is left without one (startTLS).
   void attachTransport(Transport& transport) noexcept;
-  /// Called by transports after connectionLost() has returned, and by ~Transport.
+  /// Called by transports after connectionLost() has returned, and by ~Transport. May destroy this protocol.
   void detachTransport() noexcept;
 
   /// Wraps a callback so that this protocol lives until the callback has been run or dropped. Use it wherever a lambda

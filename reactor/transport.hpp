@@ -39,7 +39,8 @@ class Transport : public Producer {
   /// A protocol that outlives its transport is given the inert one.
   virtual ~Transport();
 
-  /// Queues `data` (it is copied or sent before this returns). Ignored once the connection is closing or lost.
+  /// Queues `data` (it is copied or sent before this returns). Ignored once the connection is lost, and from
+  /// loseConnection() on unless a producer is registered, which may still finish.
   virtual void write(std::string_view data) = 0;
   /// As write() of the pieces in turn.
   virtual void writeSequence(std::span<const std::string_view> pieces);
@@ -77,7 +78,7 @@ class Transport : public Producer {
 
   void stopProducing() override { loseConnection(); }
 
-  /// The protocol that this transport feeds; null before makeConnection and after connectionLost.
+  /// The protocol that this transport feeds and keeps alive; null before makeConnection and after connectionLost.
   Protocol* protocol() const noexcept { return protocol_; }
 
   /// Stands in for a transport that is gone: writes nothing, is at no address.
@@ -86,6 +87,7 @@ class Transport : public Producer {
  private:
   friend class Protocol;
   Protocol* protocol_ = nullptr;
+  std::shared_ptr<Protocol> kept_;  // owns *protocol_, unless that lives on a stack
 };
 
 }  // namespace torsion

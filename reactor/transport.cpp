@@ -1,0 +1,43 @@
+#include <reactor/transport.hpp>
+
+#include <deferred/functions.hpp>
+#include <reactor/error.hpp>
+#include <reactor/protocol.hpp>
+
+namespace torsion {
+namespace {
+
+// One for the whole program and all threads: it has no state.
+class InertTransport final : public Transport {
+ public:
+  void write(std::string_view) override {}
+  void writeSequence(std::span<const std::string_view>) override {}
+  void loseConnection() override {}
+  void abortConnection() override {}
+  bool disconnecting() const noexcept override { return true; }
+  Address getPeer() const override { return {}; }
+  Address getHost() const override { return {}; }
+  void registerProducer(Producer& producer, bool) override { producer.stopProducing(); }
+  void unregisterProducer() override {}
+  Deferred<void> drained() override { return fail<void>(ConnectionLost("there is no connection to write to")); }
+  void setWriteLimit(std::size_t) override {}
+  void pauseProducing() override {}
+  void resumeProducing() override {}
+};
+
+}  // namespace
+
+Transport::~Transport() {
+  if (protocol_) protocol_->detachTransport();
+}
+
+void Transport::writeSequence(std::span<const std::string_view> pieces) {
+  for (const std::string_view piece : pieces) write(piece);
+}
+
+Transport& Transport::inert() noexcept {
+  static InertTransport transport;
+  return transport;
+}
+
+}  // namespace torsion
