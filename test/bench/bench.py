@@ -1,0 +1,173 @@
+# Runs the benchmarks and prints their tables: `bench.py DIRECTORY_OF_PROGRAMS [NAME...]`, called by test/bench/run.
+#
+# A side is a program that does the work once and prints its figures, a name and a number a line. The sides of a benchmark
+# run in turn, one round after another, so that what else the machine does hits all of them; the figures are medians.
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Target:
+    """What a figure of Torsion's has to reach: a number, or a multiple of another side's."""
+
+    def __init__(self, figure, most, of=None):
+        self.figure, self.most, self.of = figure, most, of
+
+
+class Benchmark:
+    """`sides`: name -> command of its program. `figures`: key -> (heading, unit). `reference`: the side that ratios are
+    taken to. `notes`: what each side does, for the reader of the table."""
+
+    def __init__(self, name, title, sides, figures, reference, targets, notes):
+        self.name, self.title, self.sides, self.figures = name, title, sides, figures
+        self.reference, self.targets, self.notes = reference, targets, notes
+
+
+def python(program, *args):
+    return ["/usr/bin/python3", "-W", "ignore", os.path.join(HERE, program), *args]
+
+
+def figuresOf(command):
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit status {run.returncode}")
+    return {name: float(value) for name, value in (line.split() for line in run.stdout.splitlines())}
+
+
+def benchmarks(programs):
+
+    def built(name, *args):
+        return [os.path.join(programs, name), *args]
+
+    return [
+        Benchmark(
+            "chain",
+            "Callback chains: 10 callbacks or errbacks added to a pending chain, which then fires (CPU ns each)",
+            {
+                "Torsion": built("chain_torsion"),
+                "KJ": built("chain_kj"),
+                "std::function": built("chain_function"),
+                "Twisted": python("chain_twisted.py"),
+            },
+            {
+                "int": ("int, 16-byte lambdas", "ns"),
+                "string": ("std::string, 24-byte lambdas", "ns"),
+                "failure": ("failure passing errbacks", "ns"),
+                "int_allocations": ("allocations, int", ""),
+                "string_allocations": ("allocations, string", ""),
+                "failure_thrown": ("exceptions thrown", ""),
+                "sizeof_chain": ("sizeof(Chain)", "bytes"),
+            },
+            "KJ",
+            [
+                Target("int", 10),
+                Target("int_allocations", 1),
+                Target("sizeof_chain", 768),
+                Target("string", 15),
+                Target("string_allocations", 2),
+                Target("failure", 50),
+                Target("failure_thrown", 0),
+            ],
+            [
+                "Torsion: Deferred<T>, addCallback on an lvalue, Resolver::callback; errbacks take another type of exception",
+                "KJ (Cap'n Proto): promise.then, fulfilled when all were added, waited for; errbacks return the exception",
+                "std::function: a std::vector of them, filled and run; failure: std::exception_ptr thrown and caught at each step",
+                "Twisted: Python's Deferred; errbacks call Failure.trap",
+                "allocations and exceptions are a whole chain's",
+            ],
+        ),
+    ]
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}"
+    text = f"{value:.3g}"
+    return text if "e" not in text else f"{value:.2f}"
+
+
+def progress(text):
+    if sys.stderr.isatty():
+        print("\r\x1b[K" + text, end="", file=sys.stderr, flush=True)
+
+
+def measure(benchmark, rounds):
+    """side -> figure -> median"""
+    seen = {side: {} for side in benchmark.sides}
+    for turn in range(rounds):
+        for side, command in benchmark.sides.items():
+            progress(f"{benchmark.name}: round {turn + 1} of {rounds}, {side}")
+            for figure, value in (command() if callable(command) else figuresOf(command)).items():
+                seen[side].setdefault(figure, []).append(value)
+    progress("")
+    return {side: {figure: statistics.median(values) for figure, values in of.items()} for side, of in seen.items()}
+
+
+def table(benchmark, medians):
+    def cell(side, figure):
+        value = medians[side].get(figure)
+        if value is None:
+            return "-"
+        base = medians[benchmark.reference].get(figure)
+        ratio = f" ({value / base:.2f}x)" if base and side != benchmark.reference and benchmark.figures[figure][1] else ""
+        return number(value) + ratio
+
+    head = [""] + [heading + (f", {unit}" if unit else "") for heading, unit in benchmark.figures.values()]
+    rows = [head] + [[side] + [cell(side, figure) for figure in benchmark.figures] for side in benchmark.sides]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    rows.insert(1, ["-" * width for width in widths])
+    print(f"### {benchmark.title}\n")
+    for row in rows:
+        print("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |")
+    print(f"\nRatios are to {benchmark.reference}. What each side does:")
+    for note in benchmark.notes:
+        print(f"- {note}")
+    print(flush=True)
+
+
+def verdicts(benchmark, medians):
+    """(line, met) for each target"""
+    ours = medians["Torsion"]
+    for target in benchmark.targets:
+        value = ours[target.figure]
+        heading, unit = benchmark.figures[target.figure]
+        other = medians[target.of or benchmark.reference].get(target.figure)
+        line = f"{benchmark.name} {heading}: {number(value)}" + (f" {unit}" if unit else "")
+        if other and unit:
+            line += f", {value / other:.2f}x {target.of or benchmark.reference}"
+        met = value <= target.most * (other if target.of else 1)
+        wanted = f"{target.most}x {target.of}" if target.of else f"{target.most}" + (f" {unit}" if unit else "")
+        yield f"{line} (target <= {wanted}): {'met' if met else 'missed'}", met
+
+
+def main():
+    names = [benchmark.name for benchmark in benchmarks("")]
+    parser = argparse.ArgumentParser(prog="test/bench/run", description="Torsion side by side with its peers.")
+    parser.add_argument("programs", help=argparse.SUPPRESS)
+    parser.add_argument("name", nargs="*", help="which benchmarks: " + ", ".join(names) + " (all)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side runs (%(default)s)")
+    parser.add_argument("--strict", action="store_true", help="exit with status 1 when a target is missed")
+    options = parser.parse_intermixed_args()
+    for name in options.name:
+        if name not in names:
+            parser.error(f"no benchmark is called {name}: there are {', '.join(names)}")
+
+    wanted = options.name or names
+    lines, allMet = [], True
+    for benchmark in benchmarks(options.programs):
+        if benchmark.name not in wanted:
+            continue
+        medians = measure(benchmark, options.rounds)
+        table(benchmark, medians)
+        for line, met in verdicts(benchmark, medians):
+            lines.append(line)
+            allMet = allMet and met
+    print("\n".join(lines))
+    sys.exit(0 if allMet or not options.strict else 1)
+
+
+main()

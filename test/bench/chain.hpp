@@ -1,0 +1,50 @@
+// The work of the chain benchmarks, the same for every side, and the loop that times it.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+#include "bench.hpp"
+
+namespace bench {
+
+inline constexpr int kCallbacks = 10;
+
+/// A callback of 16 bytes.
+inline auto intStep(long a, long b) {
+  return [a, b](int x) { return x + int(a ^ b); };
+}
+
+/// A callback of 24 bytes. The strings are short, so that they need no memory of their own.
+inline auto stringStep(long a, long b, long c) {
+  return [a, b, c](std::string s) {
+    s.front() = char(s.front() + a + b + c);
+    return s;
+  };
+}
+
+/// What the failing chains fail with, and what their errbacks wait for in vain.
+struct Happened : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+struct Expected : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+
+/// Runs `chain(i)` `count` times after a warm-up; reports CPU nanoseconds per callback as `name`, and allocations and
+/// exceptions per chain as `name`_allocations and `name`_thrown.
+template <class Chain>
+void timeChains(const std::string& name, int count, Chain chain) {
+  long sum = 0;
+  for (int i = 0; i < count / 20; ++i) sum += chain(i);
+  const std::size_t allocationsBefore = allocations, thrownBefore = thrown;
+  const double start = cpuTime();
+  for (int i = 0; i < count; ++i) sum += chain(i);
+  const double spent = cpuTime() - start;
+  opaque(sum);
+  report(name.c_str(), spent / count / kCallbacks);
+  report((name + "_allocations").c_str(), double(allocations - allocationsBefore) / count);
+  report((name + "_thrown").c_str(), double(thrown - thrownBefore) / count);
+}
+
+}  // namespace bench

@@ -1,0 +1,34 @@
+// Chains of Torsion's Deferred.
+#include <deferred/deferred.hpp>
+
+#include "chain.hpp"
+
+int main() {
+  using namespace bench;
+  using torsion::Deferred;
+  const long a = opaque(1L), b = opaque(2L), c = opaque(0L);
+
+  timeChains("int", 500000, [&](int i) {
+    Deferred<int> d;
+    for (int k = 0; k < kCallbacks; ++k) d.addCallback(intStep(a, b));
+    d.callback(i);
+    return 1;
+  });
+
+  timeChains("string", 500000, [&](int) {
+    Deferred<std::string> d;
+    for (int k = 0; k < kCallbacks; ++k) d.addCallback(stringStep(c, c, c));
+    d.callback("hello, world");
+    return 1;
+  });
+
+  timeChains("failure", 100000, [&](int) {
+    Deferred<int> d;
+    for (int k = 0; k < kCallbacks; ++k) d.addErrback([a](const Expected&) { return int(a); });
+    d.addErrback([](const torsion::Failure&) { return 1; });
+    d.errback(Happened("it happened"));
+    return 1;
+  });
+
+  report("sizeof_chain", sizeof(torsion::detail::Chain));
+}
