@@ -1,0 +1,68 @@
+// Files and programs that a test needs for a while: `openssl s_server`, `openssl s_client`.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <test/support/certificates.hpp>
+
+namespace torsion::test {
+
+/// A directory that goes, with what is in it, when this goes.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory();
+  ~TemporaryDirectory();
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+  const std::string& path() const noexcept { return path_; }
+  /// Writes a file into it and gives its full name.
+  std::string write(const std::string& name, std::string_view content) const;
+
+ private:
+  std::string path_;
+};
+
+/// A program found in PATH, its output (standard and error) in a file; killed, if it still runs, when this goes.
+class Process {
+ public:
+  /// `input` is its standard input.
+  explicit Process(const std::vector<std::string>& arguments, std::string_view input = {});
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  /// What it has written so far.
+  std::string output() const;
+  /// Waits until the output contains `text`, and gives the output. Throws std::runtime_error, with the output, if the
+  /// program ends before or takes longer than ten seconds.
+  std::string waitFor(std::string_view text);
+  /// Waits for its end and gives its exit status (128 + the signal, if one killed it).
+  int wait();
+
+ private:
+  bool running();
+  TemporaryDirectory directory_;
+  pid_t pid_ = -1;
+  int status_ = 0;
+};
+
+/// `openssl s_server` on a port of 127.0.0.1 that the system chose. `arguments` are added to its own: {"-www"}.
+class OpenSSLServer {
+ public:
+  explicit OpenSSLServer(const Issued& certificate, const std::vector<std::string>& arguments = {});
+  std::uint16_t port() const noexcept { return port_; }
+  Process& process() noexcept { return process_; }
+
+ private:
+  TemporaryDirectory directory_;
+  Process process_;
+  std::uint16_t port_;
+};
+
+}  // namespace torsion::test
