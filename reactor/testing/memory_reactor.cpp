@@ -1,0 +1,343 @@
+#include <reactor/testing/memory_reactor.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <stdexcept>
+#include <utility>
+
+#include <deferred/functions.hpp>
+#include <reactor/logger.hpp>
+
+namespace torsion {
+
+namespace {
+
+const Logger logger("torsion.testing");
+
+// Marks the calls that are connectTCP's timeouts.
+constexpr std::source_location kTimeoutPlace = std::source_location::current();
+
+Address literal(const std::string& host, std::uint16_t port) {
+  if (isIPAddress(host)) return IPv4Address{host, port};
+  if (isIPv6Address(host)) return IPv6Address{host, port};
+  return {};
+}
+
+bool isWildcard(const std::string& interface) {
+  return interface.empty() || interface == "0.0.0.0" || interface == "::";
+}
+
+// Null if the factory refused.
+std::shared_ptr<Protocol> build(Factory& factory, const Address& peer) {
+  try {
+    return factory.buildProtocol(peer);
+  } catch (...) {
+    logger.failure("Unhandled error in buildProtocol", Failure::current());
+    return nullptr;
+  }
+}
+
+template <class F>
+void logged(const char* what, F&& f) {
+  try {
+    f();
+  } catch (...) {
+    logger.failure("Unhandled error in {what}", Failure::current(), {{"what", what}});
+  }
+}
+
+}  // namespace
+
+class MemoryReactor::Port final : public ListeningPort {
+ public:
+  Port(MemoryReactor& reactor, TCPServer server) : reactor_(&reactor), server_(std::move(server)) {
+    server_.factory->doStart();
+  }
+
+  Deferred<void> stopListening() override {
+    if (auto* reactor = std::exchange(reactor_, nullptr)) {
+      std::erase_if(reactor->ports_, [this](const auto& port) { return port.get() == this; });
+      server_.factory->doStop();
+    }
+    return succeed();
+  }
+  Address getHost() const override {
+    if (isIPv6Address(server_.interface)) return IPv6Address{server_.interface, server_.port};
+    return IPv4Address{server_.interface.empty() ? "0.0.0.0" : server_.interface, server_.port};
+  }
+
+  const TCPServer& server() const { return server_; }
+  void detach() { reactor_ = nullptr; }
+
+ private:
+  MemoryReactor* reactor_;
+  TCPServer server_;
+};
+
+// A connector, and its present attempt or connection.
+class MemoryReactor::Attempt final : public Connector, public std::enable_shared_from_this<Attempt> {
+ public:
+  Attempt(MemoryReactor& reactor, TCPClient client) : reactor_(&reactor), client_(std::move(client)) {}
+
+  void connect() override {
+    if (!reactor_) throw ReactorNotRunning("Connector::connect: its MemoryReactor is gone");
+    if (state_ != State::disconnected) throw std::logic_error("Connector::connect: already connecting or connected");
+    state_ = State::connecting;
+    if (!std::exchange(started_, true)) client_.factory->doStart();
+    reactor_->attempts_.push_back(shared_from_this());
+    auto expire = [self = weak_from_this()] {
+      if (auto attempt = self.lock()) {
+        attempt->fail(ConnectTimeoutError("No connection with " + describe(attempt->getDestination()) +
+                                          " within the time allowed"));
+      }
+    };
+    timeout_ = reactor_->clock_.callLater(client_.timeout, std::move(expire), kTimeoutPlace);
+    client_.factory->startedConnecting(*this);
+  }
+  void disconnect() override {
+    if (state_ == State::connecting) stopConnecting();
+    if (state_ == State::connected && pump_) pump_->client().loseConnection();
+  }
+  void stopConnecting() override {
+    if (state_ != State::connecting) throw NotConnectingError("stopConnecting: there is no attempt to stop");
+    fail(UserError("The attempt to connect was stopped"));
+  }
+  Address getDestination() const override {
+    const Address address = literal(client_.host, client_.port);
+    if (address.index() != 0) return address;
+    return HostnameAddress{client_.host, client_.port};
+  }
+
+  const TCPClient& client() const { return client_; }
+  void detach() {
+    reactor_ = nullptr;
+    state_ = State::disconnected;
+    pump_ = nullptr;
+  }
+
+  void fail(const Failure& reason) {
+    auto self = shared_from_this();
+    leave();
+    state_ = State::disconnected;
+    logged("clientConnectionFailed", [&] { client_.factory->clientConnectionFailed(*this, reason); });
+    stopFactoryUnlessConnecting();
+  }
+  // Off the list of those that wait; the protocol is being built.
+  void leave() {
+    if (timeout_.active()) timeout_.cancel();
+    if (reactor_) std::erase_if(reactor_->attempts_, [this](const auto& attempt) { return attempt.get() == this; });
+    state_ = State::connected;
+  }
+  void connected(IOPump& pump) { pump_ = &pump; }
+  void lost(const Failure& reason) {
+    auto self = shared_from_this();
+    pump_ = nullptr;
+    state_ = State::disconnected;
+    logged("clientConnectionLost", [&] { client_.factory->clientConnectionLost(*this, reason); });
+    stopFactoryUnlessConnecting();
+  }
+
+ private:
+  enum class State { disconnected, connecting, connected };
+  void stopFactoryUnlessConnecting() {
+    if (state_ != State::disconnected) return;
+    started_ = false;
+    client_.factory->doStop();
+  }
+
+  MemoryReactor* reactor_;
+  TCPClient client_;
+  State state_ = State::disconnected;
+  bool started_ = false;
+  IOPump* pump_ = nullptr;
+  DelayedCall timeout_;
+};
+
+MemoryReactor::MemoryReactor() {
+  addName("localhost", {"127.0.0.1"});
+}
+
+MemoryReactor::~MemoryReactor() {
+  for (const auto& port : ports_) port->detach();
+  for (const auto& connector : connectors_) {
+    if (auto attempt = connector.lock()) attempt->detach();
+  }
+}
+
+DelayedCall MemoryReactor::schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) {
+  return clock_.callLater(delay, std::move(f), where);
+}
+
+std::vector<DelayedCall> MemoryReactor::getDelayedCalls() const {
+  auto calls = clock_.getDelayedCalls();
+  std::erase_if(calls, [](const DelayedCall& call) {
+    return call.where().line() == kTimeoutPlace.line() && call.where().file_name() == kTimeoutPlace.file_name();
+  });
+  return calls;
+}
+
+bool MemoryReactor::isTaken(std::uint16_t port, const std::string& interface) const {
+  return std::any_of(ports_.begin(), ports_.end(), [&](const auto& other) {
+    const TCPServer& server = other->server();
+    return server.port == port &&
+           (isWildcard(interface) || isWildcard(server.interface) || server.interface == interface);
+  });
+}
+
+std::uint16_t MemoryReactor::newPort() noexcept {
+  if (lastPort_ == 65535) lastPort_ = 49151;
+  return ++lastPort_;
+}
+
+std::shared_ptr<ListeningPort> MemoryReactor::listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory,
+                                                        int backlog, const std::string& interface) {
+  if (port == 0) {
+    do port = newPort();
+    while (isTaken(port, interface));
+  } else if (isTaken(port, interface)) {
+    throw CannotListenError(interface, port, EADDRINUSE);
+  }
+  ports_.push_back(std::make_shared<Port>(*this, TCPServer{port, std::move(factory), backlog, interface}));
+  return ports_.back();
+}
+
+std::shared_ptr<Connector> MemoryReactor::connectTCP(const std::string& host, std::uint16_t port,
+                                                     std::shared_ptr<ClientFactory> factory, Duration timeout,
+                                                     const std::string& bindAddress) {
+  auto attempt = std::make_shared<Attempt>(*this, TCPClient{host, port, std::move(factory), timeout, bindAddress});
+  std::erase_if(connectors_, [](const auto& connector) { return connector.expired(); });
+  connectors_.push_back(attempt);
+  attempt->connect();
+  return attempt;
+}
+
+Deferred<std::vector<Address>> MemoryReactor::resolve(const std::string& name) {
+  if (const Address address = literal(name, 0); address.index() != 0) return succeed(std::vector{address});
+  if (auto found = names_.find(name); found != names_.end()) return succeed(found->second);
+  return torsion::fail<std::vector<Address>>(
+      DNSLookupError("MemoryReactor: no address for \"" + name + "\": addName() was not told of one"));
+}
+
+void MemoryReactor::addName(const std::string& name, const std::vector<std::string>& addresses) {
+  std::vector<Address> parsed;
+  for (const auto& address : addresses) {
+    parsed.push_back(literal(address, 0));
+    if (parsed.back().index() == 0) throw std::invalid_argument("addName: \"" + address + "\" is not an IP address");
+  }
+  names_[name] = std::move(parsed);
+}
+
+std::vector<MemoryReactor::TCPServer> MemoryReactor::tcpServers() const {
+  std::vector<TCPServer> servers;
+  for (const auto& port : ports_) servers.push_back(port->server());
+  return servers;
+}
+
+std::vector<MemoryReactor::TCPClient> MemoryReactor::tcpClients() const {
+  std::vector<TCPClient> clients;
+  for (const auto& attempt : attempts_) clients.push_back(attempt->client());
+  return clients;
+}
+
+std::vector<std::shared_ptr<IOPump>> MemoryReactor::connections() const {
+  std::vector<std::shared_ptr<IOPump>> open;
+  std::copy_if(connections_.begin(), connections_.end(), std::back_inserter(open),
+               [](const auto& pump) { return pump->connected(); });
+  return open;
+}
+
+// std::monostate if the name is not known.
+Address MemoryReactor::lookUp(const std::string& host, std::uint16_t port) const {
+  if (const Address address = literal(host, port); address.index() != 0) return address;
+  auto found = names_.find(host);
+  if (found == names_.end() || found->second.empty()) return {};
+  Address address = found->second.front();
+  if (auto* v4 = std::get_if<IPv4Address>(&address)) v4->port = port;
+  if (auto* v6 = std::get_if<IPv6Address>(&address)) v6->port = port;
+  return address;
+}
+
+MemoryReactor::Port* MemoryReactor::portFor(const Address& address) const {
+  auto* v4 = std::get_if<IPv4Address>(&address);
+  auto* v6 = std::get_if<IPv6Address>(&address);
+  if (!v4 && !v6) return nullptr;
+  for (const auto& port : ports_) {
+    const TCPServer& server = port->server();
+    if (server.port == (v4 ? v4->port : v6->port) &&
+        (isWildcard(server.interface) || server.interface == (v4 ? v4->host : v6->host))) {
+      return port.get();
+    }
+  }
+  return nullptr;
+}
+
+std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& to, Factory& server) {
+  auto keep = attempt.shared_from_this();
+  attempt.leave();
+  const std::string& bind = attempt.client().bindAddress;
+  const bool v6 = std::holds_alternative<IPv6Address>(to);
+  const Address from = literal(bind.empty() ? (v6 ? "fd00::1" : "10.0.0.1") : bind, newPort());
+  auto clientProtocol = build(*attempt.client().factory, to);
+  auto serverProtocol = build(server, from);
+  // A factory that refuses closes the connection, which the other side sees open and end.
+  const bool clientRefused = !clientProtocol, serverRefused = !serverProtocol;
+  if (clientRefused) clientProtocol = std::make_shared<Protocol>();
+  if (serverRefused) serverProtocol = std::make_shared<Protocol>();
+  auto pump = std::make_shared<IOPump>(clientProtocol, serverProtocol, from, to);
+  if (clientRefused) pump->client().loseConnection();
+  if (serverRefused) pump->server().loseConnection();
+  pump->setPieceSize(pieceSize_);
+  attempt.connected(*pump);
+  pump->client().whenEnded_ = [keep](const Failure& reason) { keep->lost(reason); };
+  connections_.push_back(pump);
+  return pump;
+}
+
+std::shared_ptr<IOPump> MemoryReactor::succeedOnce() {
+  for (const auto& attempt : attempts_) {
+    const Address to = lookUp(attempt->client().host, attempt->client().port);
+    if (Port* port = portFor(to)) {
+      auto factory = port->server().factory;
+      return connect(*attempt, to, *factory);
+    }
+  }
+  return nullptr;
+}
+
+bool MemoryReactor::failOnce(const Failure& reason) {
+  if (attempts_.empty()) return false;
+  auto attempt = attempts_.front();
+  attempt->fail(reason);
+  return true;
+}
+
+bool MemoryReactor::flush() {
+  for (int round = 0; round < 1000; ++round) {
+    bool moved = false;
+    const auto attempts = attempts_;
+    for (const auto& attempt : attempts) {
+      if (std::find(attempts_.begin(), attempts_.end(), attempt) == attempts_.end()) continue;
+      moved = true;
+      const auto& client = attempt->client();
+      const Address to = lookUp(client.host, client.port);
+      if (to.index() == 0) {
+        attempt->fail(
+            DNSLookupError("MemoryReactor: no address for \"" + client.host + "\": addName() was not told of one"));
+      } else if (Port* port = portFor(to)) {
+        auto factory = port->server().factory;
+        connect(*attempt, to, *factory);
+      } else {
+        attempt->fail(ConnectionRefusedError("Connection was refused by other side: nobody listens on " + describe(to),
+                                             ECONNREFUSED));
+      }
+    }
+    const auto open = connections();
+    for (const auto& pump : open) moved |= pump->pump();
+    std::erase_if(connections_, [](const auto& pump) { return !pump->connected(); });
+    if (!moved) return round != 0;
+  }
+  throw std::runtime_error(
+      "MemoryReactor::flush: still busy after 1000 rounds; does something connect or answer for ever?");
+}
+
+}  // namespace torsion

@@ -1,0 +1,370 @@
+#include <reactor/testing/memory_reactor.hpp>
+
+#include <chrono>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <reactor/error.hpp>
+#include <reactor/testing/accumulating_protocol.hpp>
+#include <reactor/testing/assertions.hpp>
+#include <reactor/testing/log_capture.hpp>
+
+using namespace torsion;
+using namespace std::chrono_literals;
+
+namespace {
+
+using Probe = AccumulatingProtocol;
+
+struct Echo final : Protocol {
+  void dataReceived(std::string_view data) override { transport().write(data); }
+};
+
+// Writes down what is called, and keeps the last of each.
+struct ProbeClientFactory : ClientFactory {
+  std::shared_ptr<Protocol> buildProtocol(const Address& peer) override {
+    calls.push_back("buildProtocol " + describe(peer));
+    protocol = std::make_shared<Probe>();
+    return protocol;
+  }
+  void startFactory() override { calls.push_back("startFactory"); }
+  void stopFactory() override { calls.push_back("stopFactory"); }
+  void startedConnecting(Connector& connector) override {
+    calls.push_back("startedConnecting " + describe(connector.getDestination()));
+  }
+  void clientConnectionFailed(Connector& connector, const Failure& why) override {
+    calls.push_back("clientConnectionFailed");
+    reason = why;
+    if (retry) retry = false, connector.connect();
+  }
+  void clientConnectionLost(Connector& connector, const Failure& why) override {
+    CHECK(protocol->closed());
+    calls.push_back("clientConnectionLost");
+    reason = why;
+    if (retry) retry = false, connector.connect();
+  }
+  std::vector<std::string> calls;
+  std::shared_ptr<Probe> protocol;
+  std::optional<Failure> reason;
+  bool retry = false;
+};
+
+struct Refusing final : ClientFactory {
+  std::shared_ptr<Protocol> buildProtocol(const Address&) override { return nullptr; }
+};
+
+using Calls = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("MemoryReactor::connectTCP: records the attempt, and the connector knows its destination") {
+  MemoryReactor reactor;
+  auto factory = std::make_shared<ProbeClientFactory>();
+  auto connector = reactor.connectTCP("test.example.com", 8321, factory, 5s, "10.9.9.9");
+  CHECK(connector->getDestination() == Address(HostnameAddress{"test.example.com", 8321}));
+  CHECK(factory->calls == Calls{"startFactory", "startedConnecting test.example.com:8321"});
+  const auto clients = reactor.tcpClients();
+  REQUIRE(clients.size() == 1);
+  CHECK(clients[0].host == "test.example.com");
+  CHECK(clients[0].port == 8321);
+  CHECK(clients[0].factory == factory);
+  CHECK(clients[0].timeout == 5s);
+  CHECK(clients[0].bindAddress == "10.9.9.9");
+
+  CHECK(reactor.connectTCP("10.0.0.2", 80, factory)->getDestination() == Address(IPv4Address{"10.0.0.2", 80}));
+  CHECK(reactor.connectTCP("::1", 80, factory)->getDestination() == Address(IPv6Address{"::1", 80}));
+}
+
+TEST_CASE("MemoryReactor::listenTCP: records the server, and the port knows its address") {
+  MemoryReactor reactor;
+  auto factory = forProtocol<Echo>();
+  auto port = reactor.listenTCP(8242, factory, 7, "10.0.0.2");
+  CHECK(port->getHost() == Address(IPv4Address{"10.0.0.2", 8242}));
+  CHECK(factory->numPorts() == 1);
+  const auto servers = reactor.tcpServers();
+  REQUIRE(servers.size() == 1);
+  CHECK(servers[0].port == 8242);
+  CHECK(servers[0].factory == factory);
+  CHECK(servers[0].backlog == 7);
+  CHECK(servers[0].interface == "10.0.0.2");
+
+  CHECK(reactor.listenTCP(1, factory)->getHost() == Address(IPv4Address{"0.0.0.0", 1}));
+  CHECK(reactor.listenTCP(2, factory, 50, "::1")->getHost() == Address(IPv6Address{"::1", 2}));
+  CHECK(factory->numPorts() == 3);
+  successResultOf(port->stopListening());
+  successResultOf(port->stopListening());
+  CHECK(factory->numPorts() == 2);
+  CHECK(reactor.tcpServers().size() == 2);
+}
+
+TEST_CASE("MemoryReactor::listenTCP: port 0 gives a free one; a taken one is refused") {
+  MemoryReactor reactor;
+  auto factory = forProtocol<Echo>();
+  auto first = reactor.listenTCP(0, factory);
+  auto second = reactor.listenTCP(0, factory);
+  CHECK(first->getHost() != second->getHost());
+  CHECK(std::get<IPv4Address>(first->getHost()).port >= 49152);
+
+  auto port = reactor.listenTCP(80, factory, 50, "10.0.0.2");
+  reactor.listenTCP(80, factory, 50, "10.0.0.3");
+  CHECK_THROWS_AS(reactor.listenTCP(80, factory, 50, "10.0.0.2"), CannotListenError);
+  CHECK_THROWS_AS(reactor.listenTCP(80, factory), CannotListenError);
+  port->stopListening();
+  reactor.listenTCP(80, factory, 50, "10.0.0.2");
+}
+
+TEST_CASE("MemoryReactor: nothing connects by itself; flush connects and exchanges until all is quiet") {
+  MemoryReactor reactor;
+  reactor.listenTCP(80, forProtocol<Echo>());
+  auto factory = std::make_shared<ProbeClientFactory>();
+  auto connector = reactor.connectTCP("10.0.0.5", 80, factory);
+  CHECK_FALSE(factory->protocol);
+  CHECK(reactor.flush());
+  REQUIRE(factory->protocol);
+  CHECK(factory->protocol->made);
+  CHECK(factory->protocol->transport().getPeer() == Address(IPv4Address{"10.0.0.5", 80}));
+  CHECK(reactor.tcpClients().empty());
+  REQUIRE(reactor.connections().size() == 1);
+  CHECK(reactor.connections()[0]->server().getHost() == Address(IPv4Address{"10.0.0.5", 80}));
+  CHECK_FALSE(reactor.flush());
+
+  factory->protocol->transport().write("hello");
+  CHECK(reactor.flush());
+  CHECK(factory->protocol->data == "hello");
+
+  connector->disconnect();
+  CHECK(reactor.flush());
+  CHECK(reactor.connections().empty());
+  CHECK(factory->reason->check<ConnectionDone>());
+  CHECK(factory->calls == Calls{"startFactory", "startedConnecting 10.0.0.5:80", "buildProtocol 10.0.0.5:80",
+                                "clientConnectionLost", "stopFactory"});
+}
+
+TEST_CASE("MemoryReactor::flush: nobody listens: ConnectionRefusedError; an unknown name: DNSLookupError") {
+  MemoryReactor reactor;
+  reactor.listenTCP(80, forProtocol<Echo>(), 50, "10.0.0.1");
+  auto refused = std::make_shared<ProbeClientFactory>();
+  auto elsewhere = std::make_shared<ProbeClientFactory>();
+  auto unknown = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 81, refused);
+  reactor.connectTCP("10.0.0.2", 80, elsewhere);
+  reactor.connectTCP("no.such.name", 80, unknown);
+  CHECK(reactor.flush());
+  CHECK(refused->reason->check<ConnectionRefusedError>());
+  CHECK(elsewhere->reason->check<ConnectionRefusedError>());
+  CHECK(unknown->reason->check<DNSLookupError>());
+  CHECK(unknown->calls ==
+        Calls{"startFactory", "startedConnecting no.such.name:80", "clientConnectionFailed", "stopFactory"});
+}
+
+TEST_CASE("MemoryReactor: names") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"fd00::5", "10.0.0.5"});
+  CHECK(successResultOf(reactor.resolve("example.com")) ==
+        std::vector<Address>{IPv6Address{"fd00::5"}, IPv4Address{"10.0.0.5"}});
+  CHECK(successResultOf(reactor.resolve("10.1.1.1")) == std::vector<Address>{IPv4Address{"10.1.1.1"}});
+  CHECK(successResultOf(reactor.resolve("::1")) == std::vector<Address>{IPv6Address{"::1"}});
+  CHECK(successResultOf(reactor.resolve("localhost")) == std::vector<Address>{IPv4Address{"127.0.0.1"}});
+  failureResultOf<DNSLookupError>(reactor.resolve("no.such.name"));
+  CHECK_THROWS_AS(reactor.addName("x", {"example.com"}), std::invalid_argument);
+
+  reactor.listenTCP(80, forProtocol<Echo>());
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("example.com", 80, factory);
+  reactor.flush();
+  CHECK(factory->protocol->transport().getPeer() == Address(IPv6Address{"fd00::5", 80}));
+}
+
+TEST_CASE("MemoryReactor::succeedOnce: connects the oldest attempt that somebody listens for") {
+  MemoryReactor reactor;
+  CHECK(reactor.succeedOnce() == nullptr);
+  auto first = std::make_shared<ProbeClientFactory>(), second = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 81, first);
+  reactor.connectTCP("10.0.0.1", 80, second);
+  CHECK(reactor.succeedOnce() == nullptr);
+  reactor.listenTCP(80, forProtocol<Echo>());
+  auto pump = reactor.succeedOnce();
+  REQUIRE(pump);
+  CHECK_FALSE(first->protocol);
+  REQUIRE(second->protocol);
+  second->protocol->transport().write("x");
+  pump->flush();
+  CHECK(second->protocol->data == "x");
+  CHECK(reactor.succeedOnce() == nullptr);
+}
+
+TEST_CASE("MemoryReactor::failOnce: fails the oldest attempt") {
+  MemoryReactor reactor;
+  CHECK_FALSE(reactor.failOnce());
+  auto first = std::make_shared<ProbeClientFactory>(), second = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 80, first);
+  reactor.connectTCP("10.0.0.1", 80, second);
+  CHECK(reactor.failOnce());
+  CHECK(first->reason->check<ConnectionRefusedError>());
+  CHECK_FALSE(second->reason);
+  CHECK(reactor.failOnce(NoRouteError("no route")));
+  CHECK(second->reason->check<NoRouteError>());
+  CHECK(reactor.tcpClients().empty());
+}
+
+TEST_CASE("MemoryReactor: an attempt that waits past its timeout fails with ConnectTimeoutError") {
+  MemoryReactor reactor;
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 80, factory, 10s);
+  CHECK(reactor.getDelayedCalls().empty());
+  reactor.advance(9s);
+  CHECK_FALSE(factory->reason);
+  reactor.advance(1s);
+  CHECK(factory->reason->check<ConnectTimeoutError>());
+  CHECK(reactor.tcpClients().empty());
+}
+
+TEST_CASE("MemoryReactor: a connection that was made does not time out") {
+  MemoryReactor reactor;
+  reactor.listenTCP(80, forProtocol<Echo>());
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 80, factory, 10s);
+  reactor.flush();
+  reactor.advance(1h);
+  CHECK(factory->protocol->connected());
+}
+
+TEST_CASE("Connector: stopConnecting and disconnect end an attempt with UserError") {
+  MemoryReactor reactor;
+  auto factory = std::make_shared<ProbeClientFactory>();
+  auto connector = reactor.connectTCP("10.0.0.1", 80, factory);
+  connector->stopConnecting();
+  CHECK(factory->reason->check<UserError>());
+  CHECK(factory->numPorts() == 0);
+  CHECK_THROWS_AS(connector->stopConnecting(), NotConnectingError);
+  connector->disconnect();
+
+  factory->reason.reset();
+  connector->connect();
+  CHECK_THROWS_AS(connector->connect(), std::logic_error);
+  connector->disconnect();
+  CHECK(factory->reason->check<UserError>());
+  CHECK(reactor.tcpClients().empty());
+}
+
+TEST_CASE("Connector: a factory that connects again is not stopped in between") {
+  MemoryReactor reactor;
+  auto factory = std::make_shared<ProbeClientFactory>();
+  factory->retry = true;
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  reactor.failOnce();
+  CHECK(reactor.tcpClients().size() == 1);
+  reactor.listenTCP(80, forProtocol<Echo>());
+  reactor.flush();
+  factory->retry = true;
+  factory->protocol->transport().abortConnection();
+  reactor.flush();
+  CHECK(factory->protocol->connected());
+  CHECK(factory->calls == Calls{"startFactory", "startedConnecting 10.0.0.1:80", "clientConnectionFailed",
+                                "startedConnecting 10.0.0.1:80", "buildProtocol 10.0.0.1:80", "clientConnectionLost",
+                                "startedConnecting 10.0.0.1:80", "buildProtocol 10.0.0.1:80"});
+}
+
+TEST_CASE("MemoryReactor: a client that tries for ever is reported") {
+  struct Stubborn final : ClientFactory {
+    std::shared_ptr<Protocol> buildProtocol(const Address&) override { return nullptr; }
+    void clientConnectionFailed(Connector& connector, const Failure&) override { connector.connect(); }
+  };
+  MemoryReactor reactor;
+  reactor.connectTCP("10.0.0.1", 80, std::make_shared<Stubborn>());
+  CHECK_THROWS_AS(reactor.flush(), std::runtime_error);
+}
+
+TEST_CASE("MemoryReactor: a factory that refuses drops the connection") {
+  MemoryReactor reactor;
+  reactor.listenTCP(80, makeFactory([] { return std::shared_ptr<Protocol>(); }));
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  reactor.flush();
+  CHECK(factory->protocol->made);
+  CHECK(factory->reason->check<ConnectionDone>());
+
+  auto server = std::make_shared<Probe>();
+  reactor.listenTCP(81, makeFactory([&] { return server; }));
+  reactor.connectTCP("10.0.0.1", 81, std::make_shared<Refusing>());
+  reactor.flush();
+  CHECK(server->closedReason->check<ConnectionDone>());
+  CHECK(reactor.connections().empty());
+}
+
+TEST_CASE("MemoryReactor: what buildProtocol throws is logged, and refuses") {
+  LogCapture log;
+  MemoryReactor reactor;
+  reactor.listenTCP(80, makeFactory([]() -> std::shared_ptr<Protocol> { throw std::range_error("x"); }));
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  reactor.flush();
+  CHECK(factory->reason->check<ConnectionDone>());
+  CHECK(log.flushLoggedErrors<std::range_error>().size() == 1);
+}
+
+TEST_CASE("MemoryReactor: the server sees the address that the client is bound to") {
+  MemoryReactor reactor;
+  Address peer;
+  reactor.listenTCP(80, makeFactory([&](const Address& address) {
+                      peer = address;
+                      return std::make_shared<Echo>();
+                    }));
+  reactor.connectTCP("10.0.0.1", 80, std::make_shared<ProbeClientFactory>(), 30s, "10.9.9.9");
+  reactor.flush();
+  CHECK(std::get<IPv4Address>(peer).host == "10.9.9.9");
+  CHECK(std::get<IPv4Address>(peer).port >= 49152);
+}
+
+TEST_CASE("MemoryReactor: setPieceSize holds for all connections") {
+  MemoryReactor reactor;
+  reactor.setPieceSize(1);
+  int deliveries = 0;
+  struct Counting final : Protocol {
+    explicit Counting(int& n) : n(n) {}
+    void dataReceived(std::string_view) override { ++n; }
+    int& n;
+  };
+  reactor.listenTCP(80, makeFactory([&] { return std::make_shared<Counting>(deliveries); }));
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  reactor.flush();
+  factory->protocol->transport().write(std::string(3000, 'x'));
+  reactor.flush();
+  CHECK(deliveries == 3000);
+}
+
+TEST_CASE("MemoryReactor: time stands still until advance") {
+  MemoryReactor reactor;
+  int calls = 0;
+  reactor.callLater(5s, [&] { ++calls; });
+  CHECK(reactor.getDelayedCalls().size() == 1);
+  CHECK(std::string(reactor.getDelayedCalls()[0].where().file_name()).ends_with("memory_reactor_test.cpp"));
+  reactor.advance(4s);
+  CHECK(calls == 0);
+  reactor.advance(1s);
+  CHECK(calls == 1);
+  CHECK(reactor.seconds() == 5s);
+}
+
+TEST_CASE("MemoryReactor: ports, connectors and protocols that outlive it are inert") {
+  auto factory = std::make_shared<ProbeClientFactory>();
+  std::shared_ptr<ListeningPort> port;
+  std::shared_ptr<Connector> waiting, connected;
+  {
+    MemoryReactor reactor;
+    port = reactor.listenTCP(80, forProtocol<Echo>());
+    connected = reactor.connectTCP("10.0.0.1", 80, factory);
+    reactor.flush();
+    waiting = reactor.connectTCP("10.0.0.1", 80, std::make_shared<ProbeClientFactory>());
+  }
+  successResultOf(port->stopListening());
+  connected->disconnect();
+  waiting->disconnect();
+  CHECK_THROWS_AS(waiting->connect(), ReactorNotRunning);
+  CHECK_FALSE(factory->protocol->connected());
+}
