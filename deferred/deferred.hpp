@@ -126,10 +126,12 @@ class Deferred {
   template <class... A>
   void callback(A&&... args) {
     static_assert(std::is_constructible_v<Stored, A&&...>, "Deferred::callback: T cannot be made from these arguments");
-    detail::Chain& chain = head();
-    if (!chain.mayFire()) return;
-    chain.template putValue<Stored>(std::forward<A>(args)...);
-    chain.fire();
+    if constexpr (std::is_constructible_v<Stored, A&&...>) {
+      detail::Chain& chain = head();
+      if (!chain.mayFire()) return;
+      chain.template putValue<Stored>(std::forward<A>(args)...);
+      chain.fire();
+    }
   }
   void errback(Failure failure) {
     detail::Chain& chain = head();
@@ -164,6 +166,7 @@ class Deferred {
       static_assert(
           detail::takesValue<T, F>(),
           "addCallback: the callback cannot be called with this Deferred's value (or takes one that is void)");
+      return detail::WrongUse();
     } else {
       using U = detail::After<T, typename decltype(detail::callbackReturn<T, F>())::type>;
       static_assert(
@@ -194,8 +197,10 @@ class Deferred {
       static_assert(
           detail::takesValue<T, F>(),
           "addCallbacks: the callback cannot be called with this Deferred's value (or takes one that is void)");
+      return detail::WrongUse();
     } else if constexpr (!detail::isErrback<G>) {
       static_assert(detail::isErrback<G>, "addCallbacks: the errback must take a Failure, or one exception class");
+      return detail::WrongUse();
     } else {
       using U = detail::After<T, typename decltype(detail::callbackReturn<T, F>())::type>;
       using R = typename decltype(detail::errbackReturn<G>())::type;
@@ -207,6 +212,8 @@ class Deferred {
                     "addCallbacks: the errback must return what the callback returns, or the Failure");
       if constexpr ((!kKeepsType || std::is_same_v<U, T>) && detail::fits<U, R>()) {
         return push<U, detail::Step<T, U, F, G>>(kKeepsType, std::move(f), std::move(g), where);
+      } else {
+        return detail::WrongUse();
       }
     }
   }
@@ -215,6 +222,7 @@ class Deferred {
     constexpr bool takes = std::is_invocable_v<F&, Result<T>> || std::is_invocable_v<F&>;
     if constexpr (!takes) {
       static_assert(takes, "addBoth: the callback must take a Result<T>, or nothing");
+      return detail::WrongUse();
     } else {
       using U = detail::After<T, typename decltype(detail::bothReturn<T, F>())::type>;
       static_assert(!kKeepsType || std::is_same_v<U, T>,

@@ -58,10 +58,12 @@ class Resolver {
   template <class... A>
   void callback(A&&... args) const {
     static_assert(std::is_constructible_v<Stored, A&&...>, "Resolver::callback: T cannot be made from these arguments");
-    detail::Chain& chain = this->chain();
-    if (!chain.mayFire()) return;
-    chain.template putValue<Stored>(std::forward<A>(args)...);
-    chain.fire();
+    if constexpr (std::is_constructible_v<Stored, A&&...>) {
+      detail::Chain& chain = this->chain();
+      if (!chain.mayFire()) return;
+      chain.template putValue<Stored>(std::forward<A>(args)...);
+      chain.fire();
+    }
   }
   /// Fires with a failure: a Failure, or an exception. Otherwise as callback().
   void errback(Failure failure) const {
@@ -87,17 +89,14 @@ class Resolver {
   template <class F>
   void onCancel(F canceller) const {
     static_assert(std::is_invocable_v<F&, const Resolver&>, "onCancel: a canceller takes a const Resolver<T>&");
-    chain().setCanceller([canceller = std::move(canceller)](detail::Chain& chain) mutable -> bool {
-      chain.addFirer();
-      const Resolver self(chain);
-      if constexpr (std::is_same_v<std::invoke_result_t<F&, const Resolver&>, CancelPending>) {
+    if constexpr (std::is_invocable_v<F&, const Resolver&>) {
+      chain().setCanceller([canceller = std::move(canceller)](detail::Chain& chain) mutable -> bool {
+        chain.addFirer();
+        const Resolver self(chain);
         canceller(self);
-        return !chain.called();
-      } else {
-        canceller(self);
-        return false;
-      }
-    });
+        return std::is_same_v<std::invoke_result_t<F&, const Resolver&>, CancelPending> && !chain.called();
+      });
+    }
   }
 
   /// Internal: gives this Resolver's share of the chain away.

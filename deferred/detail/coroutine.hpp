@@ -147,7 +147,8 @@ struct PromiseReturn {
   template <class U>
   void return_value(U&& value) {
     static_assert(std::is_constructible_v<Result<T>, U&&>, "co_return: give a T, a Result<T> or a Failure");
-    static_cast<P*>(this)->result_.emplace(std::forward<U>(value));
+    if constexpr (std::is_constructible_v<Result<T>, U&&>)
+      static_cast<P*>(this)->result_.emplace(std::forward<U>(value));
   }
 };
 template <class P>

@@ -23,6 +23,18 @@ using Stored = std::conditional_t<std::is_void_v<T>, Unit, T>;
 
 struct NoCallback {};
 
+// What a wrong use gives after its static_assert: anything goes with it, so that there is no second error.
+struct WrongUse {
+  WrongUse addCallback(auto&&...) const { return {}; }
+  WrongUse addErrback(auto&&...) const { return {}; }
+  WrongUse addCallbacks(auto&&...) const { return {}; }
+  WrongUse addBoth(auto&&...) const { return {}; }
+  WrongUse addTimeout(auto&&...) const { return {}; }
+  Deferred<void> chainDeferred(auto&&...) const;
+  template <class T>
+  operator Deferred<T>() const;
+};
+
 // ---- what a callback returns, and the type of the chain after it
 template <class R>
 struct Returned {
