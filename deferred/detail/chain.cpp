@@ -192,10 +192,11 @@ void Chain::moveResultTo(Chain& other) noexcept {
   other.clear();
   if (state_ == State::value) {
     if (ops_->relocate) {
-      ops_->relocate(slot_, other.slot_);
+      ops_->relocate(slot_ + half_, other.slot_);
     } else {
-      std::memcpy(other.slot_, slot_, kSlotSize);
+      std::memcpy(other.slot_, slot_ + half_, kSlotSize - half_);
     }
+    half_ = 0;
     other.ops_ = ops_;
   }
   other.state_ = state_;

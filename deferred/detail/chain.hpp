@@ -122,9 +122,9 @@ class Chain {
   template <class V>
   V& value() noexcept {
     if constexpr (fitsSlot<V>()) {
-      return *std::launder(reinterpret_cast<V*>(slot_));
+      return *std::launder(reinterpret_cast<V*>(slot_ + half_));
     } else {
-      return **std::launder(reinterpret_cast<V**>(slot_));
+      return **std::launder(reinterpret_cast<V**>(slot_ + half_));
     }
   }
   template <class V, class... A>
@@ -161,6 +161,34 @@ class Chain {
       return V();
     } else {
       throw std::logic_error("the value of this Deferred was taken already");
+    }
+  }
+  // The value as the argument of a callback. It stays where it is until the callback's result replaces it. Where
+  // another chain has taken it, as takeValue().
+  template <class V>
+  V& argument() {
+    if (state_ != State::value) [[unlikely]] {
+      if constexpr (std::is_default_constructible_v<V>) {
+        putValue<V>();
+      } else {
+        throw std::logic_error("the value of this Deferred was taken already");
+      }
+    }
+    return value<V>();
+  }
+  // Replaces the value, a V, by the W that make() returns, which may use the old one. Small ones are built in the other
+  // half of the slot, without another move.
+  template <class V, class W, class Make>
+  void replaceValue(Make make) {
+    if constexpr (fitsHalf<V>() && fitsHalf<W>()) {
+      const auto other = static_cast<std::uint8_t>(half_ ^ (kSlotSize / 2));
+      ::new (static_cast<void*>(slot_ + other)) W(make());
+      value<V>().~V();
+      half_ = other;
+      ops_ = &kValueOps<W>;
+    } else {
+      W result(make());
+      putValue<W>(std::move(result));
     }
   }
   Failure takeFailure() noexcept {
@@ -295,6 +323,10 @@ class Chain {
     return sizeof(V) <= kSlotSize && alignof(V) <= alignof(std::max_align_t) && std::is_nothrow_move_constructible_v<V>;
   }
   template <class V>
+  static constexpr bool fitsHalf() {
+    return fitsSlot<V>() && sizeof(V) <= kSlotSize / 2;
+  }
+  template <class V>
   static void destroyValue(void* slot) noexcept {
     if constexpr (fitsSlot<V>()) {
       std::launder(static_cast<V*>(slot))->~V();
@@ -321,7 +353,8 @@ class Chain {
   static constexpr ValueOps kValueOps = makeValueOps<V>();
   void clear() noexcept {
     if (state_ == State::value) {
-      if (ops_->destroy) ops_->destroy(slot_);
+      if (ops_->destroy) ops_->destroy(slot_ + half_);
+      half_ = 0;
     } else if (state_ == State::failed) {
       failure().~Failure();
     }
@@ -366,6 +399,7 @@ class Chain {
   bool dead_ = false;
   bool given_ = false;
   bool ownsWaitedFor_ = false;
+  std::uint8_t half_ = 0;  // where in the slot the value begins; see replaceValue
   std::uint16_t used_ = 0;
   std::uint16_t live_ = 0;
   Node* head_ = nullptr;

@@ -189,6 +189,10 @@ inline Failure currentFailure(const Failure* passed = nullptr) noexcept {
   return Failure(std::move(exception));
 }
 
+// True if a callable that returns R gives the value itself.
+template <class R>
+constexpr bool isValue = !std::is_void_v<R> && !Returned<std::remove_cvref_t<R>>::isFailure &&
+                         std::is_same_v<typename Returned<std::remove_cvref_t<R>>::Type, std::remove_cvref_t<R>>;
 template <class R>
 constexpr bool returnsDeferred = Returned<std::remove_cvref_t<R>>::isDeferred;
 
@@ -268,7 +272,13 @@ class Step final : public Node {
       } else if constexpr (callbackWaits()) {
         runInto<U>(chain, callback_, std::move(argument_.put(chain.takeValue<T>())));
       } else {
-        runInto<U>(chain, callback_, chain.takeValue<T>());
+        using R = typename decltype(callbackReturn<T, Callback>())::type;
+        T& argument = chain.argument<T>();
+        if constexpr (isValue<R>) {
+          chain.replaceValue<T, U>([&]() -> R { return std::invoke(callback_, std::move(argument)); });
+        } else {
+          runInto<U>(chain, callback_, std::move(argument));
+        }
       }
     } catch (...) {
       chain.putFailure(Failure::current());
