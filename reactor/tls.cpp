@@ -138,6 +138,13 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     }
   }
 
+  /// As one write: each write is a TLS record at least.
+  void writeSequence(std::span<const std::string_view> pieces) override {
+    std::string joined;
+    for (std::string_view piece : pieces) joined.append(piece);
+    write(joined);
+  }
+
   void loseConnection() override {
     if (disconnecting_) return;
     disconnecting_ = true;
@@ -164,7 +171,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     if (open_) {
       registerAtLower();
     } else if (!streaming) {
-      producer.resumeProducing();
+      callProducer(&Producer::resumeProducing);
     } else if (pending_.size() > kBufferSize) {
       pauseProducer();
     }
@@ -236,8 +243,8 @@ class TLSProtocol final : public Protocol, public TLSTransport {
       tls_.lowerFull_ = false;
       if (tls_.streaming_) {
         tls_.resumeProducer();
-      } else if (tls_.producer_) {
-        tls_.producer_->resumeProducing();
+      } else {
+        tls_.callProducer(&Producer::resumeProducing);
       }
     }
     void stopProducing() override {
@@ -394,9 +401,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     try {
       process(std::exchange(unread_, {}));
     } catch (...) {
-      Failure failure = Failure::current();
-      logger().failure("dataReceived failed; the connection is closed", failure);
-      fail(failure);
+      failed("a protocol");
     }
     if (!readPaused_ && !finished_) transport().resumeProducing();
   }
@@ -465,14 +470,29 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     lowerFull_ = false;
   }
   void pauseProducer() {
-    if (!producer_ || !streaming_ || std::exchange(producerPaused_, true)) return;
-    producer_->pauseProducing();
+    if (producer_ && streaming_ && !std::exchange(producerPaused_, true)) callProducer(&Producer::pauseProducing);
   }
   void resumeProducer() {
-    if (producer_ && std::exchange(producerPaused_, false)) producer_->resumeProducing();
+    if (std::exchange(producerPaused_, false)) callProducer(&Producer::resumeProducing);
   }
   void stopProducer() {
-    if (Producer* producer = std::exchange(producer_, nullptr)) producer->stopProducing();
+    callProducer(&Producer::stopProducing);
+    producer_ = nullptr;
+  }
+  void callProducer(void (Producer::*method)()) {
+    if (!producer_) return;
+    try {
+      (producer_->*method)();
+    } catch (...) {
+      failed("a producer");
+    }
+  }
+  /// What the protocol above or its producer throws ends the connection.
+  void failed(const char* what) {
+    Failure failure = Failure::current();
+    logger().failure("Unhandled error in {what}; the connection with {peer} ends", failure,
+                     {{"what", what}, {"peer", describe(getPeer())}});
+    fail(failure);
   }
 
   Failure handshakeFailure() const {
