@@ -250,8 +250,7 @@ class Deferred {
 
 template <class T>
 Deferred<T> Resolver<T>::deferred() const {
-  if (!chain().giveDeferred())
-    throw std::logic_error("Resolver::deferred() was called before; share() multiplies a Deferred");
+  if (!chain().claim()) throw std::logic_error("Resolver::deferred() was called before; share() multiplies a Deferred");
   return Deferred<T>(detail::Owner(chain()));
 }
 

@@ -31,6 +31,7 @@ class Resolver {
   explicit Resolver(std::source_location where = std::source_location::current())
       : chain_(new detail::Chain(typeid(Stored), where)) {
     chain_->addFirer();
+    chain_->setUnclaimed();
   }
   Resolver(const Resolver& other) noexcept : chain_(other.chain_) {
     if (chain_) {

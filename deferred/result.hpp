@@ -30,6 +30,9 @@ class Result {
              !std::same_as<std::remove_cvref_t<U>, Result> && !std::same_as<std::remove_cvref_t<U>, Failure>)
   Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
   Result(Failure failure) noexcept : state_(std::in_place_index<1>, std::move(failure)) {}
+  template <class E>
+    requires(std::derived_from<std::remove_cvref_t<E>, std::exception> && !std::constructible_from<Stored, E &&>)
+  Result(E&& exception) : state_(std::in_place_index<1>, std::forward<E>(exception)) {}
 
   /// True if it is a value.
   bool ok() const noexcept { return state_.index() == 0; }

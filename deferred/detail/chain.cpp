@@ -277,7 +277,7 @@ void Chain::run() noexcept {
 }
 
 void Chain::reportIfUnhandled() noexcept {
-  if (state_ == State::failed && owners_ == 0 && !handled_ && !head_ && !paused_) {
+  if (state_ == State::failed && owners_ == 0 && !unclaimed_ && !handled_ && !head_ && !paused_) {
     handled_ = true;
     reportUnhandled("Unhandled error in Deferred", failure(), made_);
   }
@@ -377,7 +377,8 @@ void Chain::lastOwnerGone() noexcept {
 }
 
 void Chain::lastFirerGone() noexcept {
-  if (!called_ && brokenDeferreds) {
+  // Where nobody waits and no callback was added, nobody needs to be told.
+  if (!called_ && brokenDeferreds && (owners_ != 0 || head_)) {
     firers_ = 1;
     fail(BrokenDeferred());
     if (--firers_ != 0) return;

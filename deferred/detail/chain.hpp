@@ -113,8 +113,9 @@ class Chain {
     if (--watchers_ == 0 && dead_) delete this;
   }
   bool dead() const noexcept { return dead_; }
-  // True the first time: a Resolver gives its Deferred away once.
-  bool giveDeferred() noexcept { return !std::exchange(given_, true); }
+  // A Resolver's chain, until the Resolver gives its Deferred away, which it does once.
+  void setUnclaimed() noexcept { unclaimed_ = true; }
+  bool claim() noexcept { return std::exchange(unclaimed_, false); }
 
   // ---- the result
   State state() const noexcept { return state_; }
@@ -397,7 +398,7 @@ class Chain {
   bool cancelPending_ = false;
   bool handled_ = false;
   bool dead_ = false;
-  bool given_ = false;
+  bool unclaimed_ = false;
   bool ownsWaitedFor_ = false;
   std::uint8_t half_ = 0;  // where in the slot the value begins; see replaceValue
   std::uint16_t used_ = 0;

@@ -1,0 +1,440 @@
+// Coroutines that return a Deferred (deferred/deferred.hpp).
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <deferred/deferred.hpp>
+#include <deferred/detail/second_handle.hpp>
+#include <deferred/functions.hpp>
+#include <deferred/list.hpp>
+#include <deferred/sync.hpp>
+#include <test/support/unhandled.hpp>
+
+using namespace torsion;
+using Strings = std::vector<std::string>;
+
+namespace {
+
+struct GenericError : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+
+template <class T>
+std::string peek(Deferred<T>& d) {
+  std::string seen = "pending";
+  d.addBoth([&](Result<T> result) {
+    if (!result.ok()) {
+      seen = "!" + result.failure().getErrorMessage();
+    } else if constexpr (std::is_void_v<T>) {
+      seen = "done";
+    } else {
+      seen = std::to_string(result.value());
+    }
+    return result;
+  });
+  return seen;
+}
+
+Deferred<int> addTen(Deferred<int> d) {
+  co_return 10 + co_await std::move(d);
+}
+
+Deferred<int> cleanUp(Deferred<int> d) {
+  try {
+    co_return co_await std::move(d);
+  } catch (const CancelledError&) {
+    co_return -1;
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a coroutine starts at once and runs as far as it can") {
+  Strings log;
+  auto run = [&]() -> Deferred<int> {
+    log.push_back("started");
+    int n = co_await succeed(4);
+    log.push_back("went on");
+    co_return n;
+  };
+  auto d = run();
+  CHECK(log == Strings{"started", "went on"});
+  CHECK(peek(d) == "4");
+}
+
+TEST_CASE("a coroutine waits for a Deferred that has not fired") {
+  Resolver<int> r;
+  auto d = addTen(r.deferred());
+  CHECK(peek(d) == "pending");
+  r.callback(5);
+  CHECK(peek(d) == "15");
+}
+
+TEST_CASE("a failure is thrown at the co_await, and what a coroutine throws is its Deferred's failure") {
+  Resolver<int> r;
+  auto d = addTen(r.deferred());
+  r.errback(GenericError("deep"));
+  CHECK(peek(d) == "!deep");
+  d.addErrback([](const GenericError&) { return 0; });
+  auto immediate = addTen(fail<int>(GenericError("at once")));
+  CHECK(peek(immediate) == "!at once");
+  immediate.addErrback([](const GenericError&) { return 0; });
+}
+
+TEST_CASE("a coroutine of nothing, and one that returns a Failure or a Result") {
+  auto nothing = []() -> Deferred<void> { co_return; }();
+  CHECK(peek(nothing) == "done");
+  auto fails = []() -> Deferred<int> { co_return Failure(GenericError("returned")); }();
+  CHECK(peek(fails) == "!returned");
+  fails.addErrback([](const Failure&) { return 0; });
+}
+
+TEST_CASE("a coroutine may be told of failures again and again") {
+  Resolver<int> a, b;
+  Strings log;
+  auto run = [&]() -> Deferred<void> {
+    for (auto* r : {&a, &b}) {
+      try {
+        co_await r->deferred();
+      } catch (const GenericError& e) {
+        log.push_back(e.what());
+      }
+    }
+  };
+  auto d = run();
+  a.errback(GenericError("one"));
+  b.errback(GenericError("two"));
+  CHECK(log == Strings{"one", "two"});
+  CHECK(peek(d) == "done");
+}
+
+TEST_CASE("co_await of a temporary or a moved Deferred takes the result") {
+  Resolver<std::unique_ptr<int>> r;
+  auto run = [](Deferred<std::unique_ptr<int>> d) -> Deferred<int> {
+    auto p = co_await std::move(d);
+    co_return *p;
+  };
+  auto d = run(r.deferred());
+  r.callback(std::make_unique<int>(6));
+  CHECK(peek(d) == "6");
+}
+
+TEST_CASE("co_await of a named Deferred that has its result leaves it there") {
+  auto source = succeed(3);
+  auto run = [&]() -> Deferred<int> {
+    int first = co_await source;
+    int second = co_await source;
+    co_return first + second;
+  };
+  auto d = run();
+  CHECK(peek(d) == "6");
+  CHECK(peek(source) == "3");
+
+  Unhandled unhandled;
+  {
+    auto failed = fail<int>(GenericError("seen"));
+    auto look = [&]() -> Deferred<void> {
+      try {
+        co_await failed;
+      } catch (const GenericError&) {
+      }
+    };
+    look();
+  }
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("awaiting runs the links that are in the way first") {
+  Deferred<int> source;
+  source.pause();
+  source.addCallback([](int n) { return n + 1; });
+  source.callback(1);
+  Deferred<int> d = addTen(detail::secondHandle(source));
+  CHECK(peek(d) == "pending");
+  source.unpause();
+  CHECK(peek(d) == "12");
+}
+
+TEST_CASE("the coroutine's arguments and locals are gone before its callbacks run") {
+  Resolver<int> r;
+  auto token = std::make_shared<int>(0);
+  auto run = [](std::shared_ptr<int> argument, Deferred<int> d) -> Deferred<int> {
+    auto local = argument;
+    co_return co_await std::move(d);
+  };
+  long uses = 0;
+  auto d = run(token, r.deferred());
+  CHECK(token.use_count() == 3);
+  d.addCallback([&](int n) { return uses = token.use_count(), n; });
+  r.callback(1);
+  CHECK(uses == 1);
+}
+
+// ---- cancel
+
+TEST_CASE("cancel of a coroutine cancels what it waits for") {
+  Resolver<int> r;
+  bool cancelled = false;
+  r.onCancel([&](const Resolver<int>&) { cancelled = true; });
+  auto d = addTen(r.deferred());
+  d.cancel();
+  CHECK(cancelled);
+  CHECK(peek(d) == "!cancelled");
+  d.addErrback([](const CancelledError&) { return 0; });
+}
+
+TEST_CASE("a coroutine may catch the cancel and return") {
+  Resolver<int> r;
+  auto d = cleanUp(r.deferred());
+  d.cancel();
+  CHECK(peek(d) == "-1");
+}
+
+TEST_CASE("what the awaited one's canceller fires arrives at the co_await") {
+  Resolver<int> r;
+  auto d = addTen(r.deferred());
+  SUBCASE("a value: the body goes on") {
+    r.onCancel([](const Resolver<int>& self) { self.callback(1); });
+    d.cancel();
+    CHECK(peek(d) == "11");
+  }
+  SUBCASE("an error of its own") {
+    r.onCancel([](const Resolver<int>& self) { self.errback(GenericError("mine")); });
+    d.cancel();
+    CHECK(peek(d) == "!mine");
+    d.addErrback([](const Failure&) { return 0; });
+  }
+}
+
+TEST_CASE("a coroutine that catches the cancel and waits again needs a second one") {
+  Resolver<int> first, second;
+  auto run = [](Deferred<int> a, Deferred<int> b) -> Deferred<int> {
+    try {
+      co_await std::move(a);
+    } catch (const CancelledError&) {
+    }
+    co_return co_await std::move(b);
+  };
+  auto d = run(first.deferred(), second.deferred());
+  d.cancel();
+  CHECK(peek(d) == "pending");
+  SUBCASE("cancelled again") {
+    d.cancel();
+    CHECK(peek(d) == "!cancelled");
+    d.addErrback([](const Failure&) { return 0; });
+  }
+  SUBCASE("or it goes on as if nothing had been") {
+    second.callback(5);
+    CHECK(peek(d) == "5");
+  }
+}
+
+TEST_CASE("cancel reaches through stacked coroutines") {
+  Resolver<int> r;
+  bool cancelled = false;
+  r.onCancel([&](const Resolver<int>&) { cancelled = true; });
+  Deferred<int> d = addTen(r.deferred());
+  for (int i = 0; i < 100000; ++i) {
+    auto next = addTen(std::move(d));
+    d = std::move(next);
+  }
+  d.cancel();
+  CHECK(cancelled);
+  CHECK(peek(d) == "!cancelled");
+  d.addErrback([](const Failure&) { return 0; });
+}
+
+TEST_CASE("a coroutine that translates the error of a cancel") {
+  Resolver<int> r;
+  auto run = [](Deferred<int> d) -> Deferred<int> {
+    try {
+      co_return co_await std::move(d);
+    } catch (const CancelledError&) {
+      throw GenericError("translated");
+    }
+  };
+  auto d = run(r.deferred());
+  d.cancel();
+  CHECK(peek(d) == "!translated");
+  d.addErrback([](const Failure&) { return 0; });
+}
+
+TEST_CASE("a cancel whose canceller only asks leaves the coroutine waiting") {
+  Resolver<int> r;
+  r.onCancel([](const Resolver<int>&) { return CancelPending(); });
+  auto d = addTen(r.deferred());
+  d.cancel();
+  CHECK(peek(d) == "pending");
+  r.errback(CancelledError());
+  CHECK(peek(d) == "!cancelled");
+  d.addErrback([](const Failure&) { return 0; });
+}
+
+TEST_CASE("cancel of a coroutine that has ended does nothing") {
+  auto d = addTen(succeed(1));
+  d.cancel();
+  CHECK(peek(d) == "11");
+}
+
+TEST_CASE("what a canceller throws is the failure of the coroutine's Deferred") {
+  Resolver<int> r;
+  r.onCancel([](const Resolver<int>&) { throw GenericError("canceller"); });
+  auto d = addTen(r.deferred());
+  d.cancel();
+  CHECK(peek(d) == "!canceller");
+  d.addErrback([](const Failure&) { return 0; });
+  r.callback(1);
+}
+
+// ---- lifetimes
+
+TEST_CASE("a lambda coroutine as a callback keeps its captures and its argument until it ends") {
+  Resolver<int> gate;
+  std::string seen;
+  Resolver<std::string> source;
+  source.deferred()
+      .addCallback([suffix = std::string("a long enough suffix to be on the heap"),
+                    &gate](const std::string& argument) -> Deferred<std::string> {
+        co_await gate.deferred();
+        co_return argument + suffix;
+      })
+      .addCallback([&](std::string text) { seen = text; });
+  source.callback("a long enough argument to be on the heap, ");
+  gate.callback(1);
+  CHECK(seen == "a long enough argument to be on the heap, a long enough suffix to be on the heap");
+}
+
+TEST_CASE("an errback and an addBoth may be lambda coroutines too") {
+  Resolver<int> gate, second;
+  std::string seen;
+  fail<std::string>(GenericError("a message that is long enough to be on the heap"))
+      .addErrback([&gate](const GenericError& e) -> Deferred<std::string> {
+        co_await gate.deferred();
+        co_return e.what();
+      })
+      .addBoth([&second](const Result<std::string>& result) -> Deferred<std::string> {
+        co_await second.deferred();
+        co_return result.value();
+      })
+      .addCallback([&](std::string text) { seen = text; });
+  gate.callback(1);
+  second.callback(1);
+  CHECK(seen == "a message that is long enough to be on the heap");
+}
+
+TEST_CASE("a coroutine whose Resolver is dropped gets BrokenDeferred") {
+  auto r = std::make_unique<Resolver<int>>();
+  auto d = addTen(r->deferred());
+  r.reset();
+  bool broken = false;
+  d.addErrback([&](const BrokenDeferred&) { return broken = true, 0; });
+  CHECK(broken);
+}
+
+TEST_CASE("a coroutine that waits for what can never fire is destroyed, its locals with it") {
+  auto token = std::make_shared<int>(0);
+  Deferred<int> stuck;
+  stuck.pause();
+  stuck.callback(1);
+  auto run = [](std::shared_ptr<int> held, Deferred<int> d) -> Deferred<int> {
+    auto local = held;
+    co_return co_await std::move(d);
+  };
+  {
+    auto d = run(token, std::move(stuck));
+    CHECK(token.use_count() == 3);
+  }
+  CHECK(token.use_count() == 1);
+}
+
+TEST_CASE("a million coroutines, each waiting for the one made before it, need no stack") {
+  Resolver<int> innermost;
+  Deferred<int> last = innermost.deferred();
+  auto addOne = [](Deferred<int> d) -> Deferred<int> { co_return 1 + co_await std::move(d); };
+  for (int i = 0; i < 1000000; ++i) {
+    auto next = addOne(std::move(last));
+    last = std::move(next);
+  }
+  SUBCASE("to fire") {
+    innermost.callback(0);
+    CHECK(peek(last) == "1000000");
+  }
+  SUBCASE("to be dropped") {
+    last.addErrback([](const Failure&) { return 0; });
+    {
+      auto gone = std::move(last);
+    }
+    {
+      auto gone = std::move(innermost);
+    }
+  }
+}
+
+TEST_CASE("a loop over fired Deferreds needs no stack") {
+  auto run = []() -> Deferred<int> {
+    int sum = 0;
+    for (int i = 0; i < 100000; ++i) sum += co_await succeed(1);
+    co_return sum;
+  };
+  auto d = run();
+  CHECK(peek(d) == "100000");
+}
+
+namespace {
+Deferred<int> recurse(int depth, Resolver<int>& bottom) {
+  if (depth == 0) co_return co_await bottom.deferred();
+  co_return 1 + co_await recurse(depth - 1, bottom);
+}
+}  // namespace
+
+TEST_CASE("a coroutine that awaits its own call 1,000 deep") {
+  Resolver<int> bottom;
+  auto d = recurse(1000, bottom);
+  bottom.callback(1);
+  CHECK(peek(d) == "1001");
+}
+
+TEST_CASE("coroutines await lists, locks and queues") {
+  DeferredLock lock;
+  DeferredQueue<int> queue;
+  Strings log;
+  auto worker = [&](std::string name) -> Deferred<int> {
+    co_await lock.acquire();
+    int n = co_await queue.get();
+    log.push_back(name + std::to_string(n));
+    lock.release();
+    co_return n;
+  };
+  std::vector<Deferred<int>> workers;
+  workers.push_back(worker("a"));
+  workers.push_back(worker("b"));
+  auto all = [](std::vector<Deferred<int>> ds) -> Deferred<int> {
+    auto values = co_await gatherResults(std::move(ds));
+    co_return values[0] * 10 + values[1];
+  };
+  auto d = all(std::move(workers));
+  queue.put(1);
+  queue.put(2);
+  CHECK(log == Strings{"a1", "b2"});
+  CHECK(peek(d) == "12");
+}
+
+TEST_CASE("a coroutine's failure keeps the trail of what it awaited, and adds the co_await") {
+  std::size_t steps = 0;
+  addTen(fail<int>(GenericError("x")).addCallback([](int n) { return n; })).addErrback([&](const Failure& f) {
+    return steps = f.trail().size(), 0;
+  });
+  CHECK(steps == 2);
+}
+
+TEST_CASE("an unhandled failure of a coroutine is reported") {
+  Unhandled unhandled;
+  Resolver<int> r;
+  addTen(r.deferred());
+  r.errback(GenericError("nobody"));
+  CHECK(unhandled.flush() == Strings{"nobody"});
+}

@@ -1,0 +1,95 @@
+#include <deferred/failure.hpp>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include <deferred/errors.hpp>
+
+using namespace torsion;
+
+TEST_CASE("check and get match as catch does") {
+  Failure f{std::out_of_range("o")};
+  CHECK(f.check<std::out_of_range>());
+  CHECK(f.check<std::logic_error>());
+  CHECK(f.check<std::exception>());
+  CHECK_FALSE(f.check<std::runtime_error>());
+  CHECK(f.check<std::runtime_error, std::logic_error>());
+  REQUIRE(f.get<std::logic_error>());
+  CHECK(f.get<std::logic_error>()->what() == std::string("o"));
+  CHECK(f.get<std::bad_alloc>() == nullptr);
+}
+
+TEST_CASE("get adjusts to a second base class, and refuses an ambiguous or private one") {
+  struct A {
+    virtual ~A() = default;
+    int a = 1;
+  };
+  struct B {
+    virtual ~B() = default;
+    int b = 2;
+  };
+  struct Both : A, B {};
+  Failure f{std::make_exception_ptr(Both())};
+  REQUIRE(f.get<B>());
+  CHECK(f.get<B>()->b == 2);
+  struct Left : std::runtime_error {
+    using runtime_error::runtime_error;
+  };
+  struct Hidden : private A {};
+  CHECK_FALSE(Failure(std::make_exception_ptr(Hidden())).check<A>());
+}
+
+TEST_CASE("trap returns for what it names and throws the rest") {
+  Failure f{std::out_of_range("o")};
+  CHECK_NOTHROW(f.trap<std::logic_error>());
+  CHECK_NOTHROW((f.trap<std::runtime_error, std::out_of_range>()));
+  CHECK_THROWS_AS(f.trap<std::runtime_error>(), std::out_of_range);
+  CHECK_THROWS_AS(f.raise(), std::out_of_range);
+}
+
+TEST_CASE("a Failure holds what is no std::exception") {
+  Failure f{std::make_exception_ptr(std::string("text"))};
+  CHECK(f.check<std::string>());
+  CHECK_FALSE(f.check<std::exception>());
+  CHECK(f.getErrorMessage().find("string") != std::string::npos);
+  CHECK(f.type() == typeid(std::string));
+  Failure number{std::make_exception_ptr(5)};
+  CHECK(number.getErrorMessage() == "int");
+}
+
+TEST_CASE("current holds the exception being handled") {
+  try {
+    throw std::runtime_error("now");
+  } catch (...) {
+    CHECK(Failure::current().getErrorMessage() == "now");
+  }
+}
+
+TEST_CASE("getTraceback gives type, message and trail") {
+  Failure f{TimeoutError("too slow")};
+  CHECK(f.getTraceback() == "torsion::TimeoutError: too slow");
+  f.addToTrail(std::source_location::current());
+  CHECK(f.getTraceback().find("failure_test.cpp:") != std::string::npos);
+}
+
+TEST_CASE("copies share the exception but not the trail") {
+  Failure f{TimeoutError()};
+  f.addToTrail(std::source_location::current());
+  Failure g = f;
+  g.addToTrail(std::source_location::current());
+  CHECK(f.value() == g.value());
+  CHECK(f.trail().size() == 1);
+  CHECK(g.trail().size() == 2);
+  f = g;
+  CHECK(f.trail().size() == 2);
+}
+
+TEST_CASE("a trail is bounded and says what it left out") {
+  Failure f{TimeoutError()};
+  for (int i = 0; i < 20; ++i) f.addToTrail(std::source_location::current());
+  CHECK(f.trail().size() == Failure::kTrailLimit);
+  CHECK(f.getTraceback().find("and 4 more") != std::string::npos);
+}

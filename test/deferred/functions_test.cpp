@@ -1,0 +1,63 @@
+#include <deferred/functions.hpp>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include <doctest/doctest.h>
+
+using namespace torsion;
+
+namespace {
+
+template <class T>
+std::string outcome(Deferred<T> d) {
+  std::string text = "pending";
+  d.addBoth([&](Result<T> r) {
+    text = r.ok() ? "ok" : r.failure().getErrorMessage();
+    return r;
+  });
+  d.addErrback([](const Failure&) -> Result<T> {
+    if constexpr (std::is_void_v<T>) {
+      return {};
+    } else {
+      return T();
+    }
+  });
+  return text;
+}
+
+}  // namespace
+
+TEST_CASE("succeed and fail make fired Deferreds") {
+  CHECK(outcome(succeed(1)) == "ok");
+  CHECK(outcome(succeed()) == "ok");
+  CHECK(outcome(succeed(std::make_unique<int>(1))) == "ok");
+  CHECK(outcome(fail<int>(std::runtime_error("bad"))) == "bad");
+  CHECK(outcome(fail<void>(std::runtime_error("bad"))) == "bad");
+}
+
+TEST_CASE("maybeDeferred makes a Deferred of whatever a callable does") {
+  auto value = maybeDeferred([](int a, int b) { return a + b; }, 1, 2);
+  static_assert(std::is_same_v<decltype(value), Deferred<int>>);
+  int seen = 0;
+  std::move(value).addCallback([&](int n) { seen = n; });
+  CHECK(seen == 3);
+  CHECK(outcome(maybeDeferred([] {})) == "ok");
+  CHECK(outcome(maybeDeferred([]() -> int { throw std::runtime_error("thrown"); })) == "thrown");
+  CHECK(outcome(maybeDeferred([] { return Failure(std::runtime_error("given")); })) == "given");
+  CHECK(outcome(maybeDeferred([]() -> Result<int> { return std::runtime_error("result"); })) == "result");
+  CHECK(outcome(maybeDeferred([] { return fail<int>(std::runtime_error("deferred")); })) == "deferred");
+  Resolver<int> r;
+  auto same = maybeDeferred([&] { return r.deferred(); });
+  CHECK_FALSE(same.called());
+  r.callback(1);
+  CHECK(same.called());
+  auto coroutine = maybeDeferred([]() -> Deferred<int> { co_return 4; });
+  CHECK(outcome(std::move(coroutine)) == "ok");
+}
+
+TEST_CASE("execute makes a Deferred of a plain call") {
+  CHECK(outcome(execute([](int n) { return n; }, 1)) == "ok");
+  CHECK(outcome(execute([]() -> int { throw std::runtime_error("thrown"); })) == "thrown");
+}

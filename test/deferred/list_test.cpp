@@ -1,0 +1,368 @@
+#include <deferred/list.hpp>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <deferred/functions.hpp>
+#include <test/support/unhandled.hpp>
+
+using namespace torsion;
+using Strings = std::vector<std::string>;
+
+namespace {
+
+struct GenericError : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+
+// Three inputs, and how a list over them turned out.
+struct Inputs {
+  Resolver<int> a, b, c;
+  int cancelled = 0;
+
+  std::vector<Deferred<int>> take(bool countCancels = false) {
+    std::vector<Deferred<int>> all;
+    for (auto* r : {&a, &b, &c}) {
+      if (countCancels) r->onCancel([this](const Resolver<int>&) { ++cancelled; });
+      all.push_back(r->deferred());
+    }
+    return all;
+  }
+};
+
+std::string text(const std::vector<Result<int>>& results) {
+  std::string out;
+  for (auto& r : results) out += r.ok() ? " " + std::to_string(r.value()) : " !" + r.failure().getErrorMessage();
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("a DeferredList fires when all inputs have, with results in the inputs' order") {
+  Unhandled unhandled;
+  Inputs in;
+  std::string seen;
+  DeferredList(in.take()).addCallback([&](std::vector<Result<int>> results) { seen = text(results); });
+  in.c.callback(3);
+  in.a.callback(1);
+  CHECK(seen.empty());
+  in.b.errback(GenericError("two"));
+  CHECK(seen == " 1 !two 3");
+}
+
+TEST_CASE("a DeferredList of fired inputs, and of none, fires at once") {
+  std::string seen;
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(succeed(1));
+  inputs.push_back(succeed(2));
+  DeferredList(std::move(inputs)).addCallback([&](std::vector<Result<int>> results) { seen = text(results); });
+  CHECK(seen == " 1 2");
+  bool empty = false;
+  DeferredList(std::vector<Deferred<int>>()).addCallback([&](auto results) { empty = results.empty(); });
+  CHECK(empty);
+}
+
+TEST_CASE("an empty DeferredList with fireOnOneCallback fails, since nobody could fire it") {
+  Unhandled unhandled;
+  bool broken = false;
+  auto d = succeed(0).addCallback([](int) { return DeferredList(std::vector<Deferred<int>>(), FireOnOneCallback{}); });
+  std::move(d).addCallback([](auto) {}).addErrback([&](const BrokenDeferred&) { broken = true; });
+  CHECK(broken);
+}
+
+TEST_CASE("a DeferredList keeps its inputs' failures, which are reported when it goes") {
+  Unhandled unhandled;
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(fail<int>(GenericError("kept")));
+  {
+    auto list = DeferredList(std::move(inputs));
+    CHECK(unhandled.flush().empty());
+  }
+  CHECK(unhandled.flush() == Strings{"kept"});
+}
+
+TEST_CASE("consumeErrors counts them as handled") {
+  Unhandled unhandled;
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(fail<int>(GenericError("consumed")));
+  std::string seen;
+  DeferredList(std::move(inputs), {.consumeErrors = true}).addCallback([&](auto results) { seen = text(results); });
+  CHECK(seen == " !consumed");
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("fireOnOneErrback fails with the first failure and its index, at once") {
+  Unhandled unhandled;
+  Inputs in;
+  std::string seen;
+  std::size_t index = 9;
+  DeferredList(in.take(), {.fireOnOneErrback = true, .consumeErrors = true}).addErrback([&](const FirstError& e) {
+    seen = e.subFailure.getErrorMessage();
+    index = e.index;
+    return std::vector<Result<int>>();
+  });
+  in.a.callback(1);
+  in.b.errback(GenericError("first"));
+  CHECK(seen == "first");
+  CHECK(index == 1);
+  in.c.errback(GenericError("second"));
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("fireOnOneCallback fires with the first value and its index") {
+  Inputs in;
+  std::pair<int, std::size_t> seen;
+  DeferredList(in.take(), FireOnOneCallback{.consumeErrors = true}).addCallback([&](auto result) {
+    seen = std::get<0>(result);
+  });
+  in.a.errback(GenericError("x"));
+  in.c.callback(7);
+  CHECK(seen == std::pair<int, std::size_t>(7, 2));
+  in.b.callback(8);
+  CHECK(seen.first == 7);
+}
+
+TEST_CASE("fireOnOneCallback gives all the results if every input fails") {
+  Inputs in;
+  std::string seen;
+  DeferredList(in.take(), FireOnOneCallback{.consumeErrors = true}).addCallback([&](auto result) {
+    seen = text(std::get<1>(result));
+  });
+  in.a.errback(GenericError("a"));
+  in.b.errback(GenericError("b"));
+  in.c.errback(GenericError("c"));
+  CHECK(seen == " !a !b !c");
+}
+
+TEST_CASE("both flags: whichever comes first") {
+  Inputs in;
+  std::string seen;
+  auto d = DeferredList(in.take(), FireOnOneCallback{.fireOnOneErrback = true, .consumeErrors = true})
+               .addCallback([&](auto) { seen = "value"; })
+               .addErrback([&](const FirstError&) { seen = "error"; });
+  SUBCASE("a failure") {
+    in.b.errback(GenericError("x"));
+    CHECK(seen == "error");
+  }
+  SUBCASE("a value") {
+    in.b.callback(1);
+    CHECK(seen == "value");
+  }
+}
+
+TEST_CASE("cancel of a DeferredList cancels every input") {
+  Inputs in;
+  std::string seen;
+  auto list = DeferredList(in.take(true), {.consumeErrors = true});
+  list.addCallback([&](std::vector<Result<int>> results) { return seen = text(results), results; });
+  SUBCASE("that is pending") {
+    in.a.callback(1);
+    list.cancel();
+    CHECK(in.cancelled == 2);
+    CHECK(seen == " 1 !cancelled !cancelled");
+  }
+  SUBCASE("though a stop button is all that is left of it") {
+    auto stop = list.canceller();
+    {
+      auto gone = std::move(list);
+    }
+    stop.cancel();
+    CHECK(in.cancelled == 3);
+    CHECK(seen == " !cancelled !cancelled !cancelled");
+  }
+  SUBCASE("but none once it has fired") {
+    in.a.callback(1), in.b.callback(2), in.c.callback(3);
+    list.cancel();
+    CHECK(in.cancelled == 0);
+  }
+}
+
+TEST_CASE("cancel of a list that has fired early leaves the others alone") {
+  Unhandled unhandled;
+  Inputs in;
+  auto list = DeferredList(in.take(true), FireOnOneCallback{});
+  in.a.callback(1);
+  list.cancel();
+  CHECK(in.cancelled == 0);
+}
+
+TEST_CASE("a canceller that fires a value while its list is cancelled counts as that") {
+  std::vector<Deferred<int>> inputs;
+  Resolver<int> a, b;
+  a.onCancel([](const Resolver<int>& r) { r.callback(5); });
+  inputs.push_back(a.deferred());
+  inputs.push_back(b.deferred());
+  auto list = DeferredList(std::move(inputs), {.consumeErrors = true});
+  std::string seen;
+  list.addCallback([&](std::vector<Result<int>> results) { return seen = text(results), results; });
+  list.cancel();
+  CHECK(seen == " 5 !cancelled");
+}
+
+TEST_CASE("what a canceller throws while its list is cancelled is reported, and the others are cancelled still") {
+  Unhandled unhandled;
+  Resolver<int> a, b;
+  a.onCancel([](const Resolver<int>&) { throw GenericError("canceller"); });
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(a.deferred());
+  inputs.push_back(b.deferred());
+  auto list = DeferredList(std::move(inputs), {.consumeErrors = true});
+  list.cancel();
+  CHECK(unhandled.flush() == Strings{"canceller"});
+  CHECK(b.called());
+  CHECK_FALSE(a.called());
+  a.callback(1);
+}
+
+TEST_CASE("a list that nobody keeps still fires") {
+  Inputs in;
+  std::string seen;
+  DeferredList(in.take()).addCallback([&](auto results) { seen = text(results); });
+  in.a.callback(1), in.b.callback(2), in.c.callback(3);
+  CHECK(seen == " 1 2 3");
+}
+
+TEST_CASE("lists of lists") {
+  Inputs in, more;
+  std::vector<Deferred<std::vector<int>>> lists;
+  lists.push_back(gatherResults(in.take()));
+  lists.push_back(gatherResults(more.take()));
+  int sum = 0;
+  gatherResults(std::move(lists)).addCallback([&](std::vector<std::vector<int>> all) {
+    for (auto& one : all) {
+      for (int n : one) sum += n;
+    }
+  });
+  for (auto* i : {&in, &more}) i->a.callback(1), i->b.callback(2), i->c.callback(3);
+  CHECK(sum == 12);
+}
+
+TEST_CASE("a DeferredList of Deferred<void>, and one of move-only values") {
+  std::vector<Deferred<void>> nothing;
+  nothing.push_back(succeed());
+  std::size_t count = 0;
+  DeferredList(std::move(nothing)).addCallback([&](std::vector<Result<void>> results) { count = results.size(); });
+  CHECK(count == 1);
+  std::vector<Deferred<std::unique_ptr<int>>> pointers;
+  pointers.push_back(succeed(std::make_unique<int>(4)));
+  int seen = 0;
+  gatherResults(std::move(pointers)).addCallback([&](auto values) { seen = *values[0]; });
+  CHECK(seen == 4);
+}
+
+TEST_CASE("gatherResults gives plain values") {
+  Inputs in;
+  std::vector<int> seen;
+  gatherResults(in.take()).addCallback([&](std::vector<int> values) { seen = values; });
+  in.b.callback(2), in.a.callback(1), in.c.callback(3);
+  CHECK(seen == std::vector<int>{1, 2, 3});
+  bool empty = false;
+  gatherResults(std::vector<Deferred<int>>()).addCallback([&](auto values) { empty = values.empty(); });
+  CHECK(empty);
+  bool done = false;
+  std::vector<Deferred<void>> nothing;
+  nothing.push_back(succeed());
+  gatherResults(std::move(nothing)).addCallback([&] { done = true; });
+  CHECK(done);
+}
+
+TEST_CASE("gatherResults fails at the first failure and leaves the others running") {
+  Unhandled unhandled;
+  Inputs in;
+  std::size_t index = 9;
+  {
+    auto d = gatherResults(in.take(true), true);
+    d.addErrback([&](const FirstError& e) { return index = e.index, std::vector<int>(); });
+    in.b.errback(GenericError("x"));
+    CHECK(index == 1);
+    CHECK(in.cancelled == 0);
+    CHECK_FALSE(in.a.called());
+  }
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("cancel of gatherResults cancels all and fails with the first") {
+  Inputs in;
+  auto d = gatherResults(in.take(true), true);
+  bool first = false;
+  d.addErrback([&](const FirstError& e) {
+    first = e.index == 0 && e.subFailure.check<CancelledError>();
+    return std::vector<int>();
+  });
+  d.cancel();
+  CHECK(first);
+  CHECK(in.cancelled == 3);
+}
+
+TEST_CASE("gatherResults of Deferreds of different types gives a tuple") {
+  Unhandled unhandled;
+  Resolver<std::string> name;
+  std::string seen;
+  gatherResults(succeed(1), name.deferred(), succeed()).addCallback([&](std::tuple<int, std::string, Unit> all) {
+    seen = std::get<1>(all) + std::to_string(std::get<0>(all));
+  });
+  CHECK(seen.empty());
+  name.callback("x");
+  CHECK(seen == "x1");
+
+  Resolver<int> never;
+  auto d = gatherResults(never.deferred(), fail<std::string>(GenericError("second")));
+  std::size_t index = 9;
+  std::move(d).addCallback([](auto) {}).addErrback([&](const FirstError& e) { index = e.index; });
+  CHECK(index == 1);
+  never.callback(1);
+}
+
+TEST_CASE("race gives the first to succeed and cancels the others") {
+  Unhandled unhandled;
+  Inputs in;
+  std::pair<std::size_t, int> seen;
+  auto d = race(in.take(true)).addCallback([&](std::pair<std::size_t, int> winner) { seen = winner; });
+  in.a.errback(GenericError("out"));
+  CHECK_FALSE(d.called());
+  in.c.callback(8);
+  CHECK(seen == std::pair<std::size_t, int>(2, 8));
+  CHECK(in.cancelled == 1);
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("race fails with all the failures, in the inputs' order") {
+  Unhandled unhandled;
+  Inputs in;
+  Strings seen;
+  race(in.take()).addCallback([](auto) {}).addErrback([&](const FailureGroup& group) {
+    for (auto& f : group.failures) seen.push_back(f.getErrorMessage());
+  });
+  in.b.errback(GenericError("b")), in.a.errback(GenericError("a")), in.c.errback(GenericError("c"));
+  CHECK(seen == Strings{"a", "b", "c"});
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("cancel of a race cancels all; a race of nothing fails at once") {
+  Inputs in;
+  std::size_t failures = 99;
+  auto d = race(in.take(true)).addCallback([](auto) {}).addErrback([&](const FailureGroup& group) {
+    failures = group.failures.size();
+  });
+  d.cancel();
+  CHECK(in.cancelled == 3);
+  CHECK(failures == 3);
+  race(std::vector<Deferred<int>>()).addCallback([](auto) {}).addErrback([&](const FailureGroup& group) {
+    failures = group.failures.size();
+  });
+  CHECK(failures == 0);
+}
+
+TEST_CASE("inputs that can never fire fail with BrokenDeferred") {
+  std::vector<Deferred<int>> inputs;
+  inputs.emplace_back();
+  bool broken = false;
+  DeferredList(std::move(inputs), {.consumeErrors = true}).addCallback([&](std::vector<Result<int>> results) {
+    broken = results[0].failure().check<BrokenDeferred>();
+  });
+  CHECK(broken);
+}

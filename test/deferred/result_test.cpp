@@ -1,0 +1,35 @@
+#include <deferred/result.hpp>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include <doctest/doctest.h>
+
+using namespace torsion;
+
+TEST_CASE("a Result is a value or a Failure") {
+  Result<std::string> value = "text";
+  CHECK(value.ok());
+  CHECK(value);
+  CHECK(value.value() == "text");
+  CHECK(std::move(value).value() == "text");
+  Result<std::string> failed = Failure(std::runtime_error("bad"));
+  CHECK_FALSE(failed);
+  CHECK(failed.failure().getErrorMessage() == "bad");
+  CHECK_THROWS_WITH_AS(failed.value(), "bad", std::runtime_error);
+}
+
+TEST_CASE("a Result of nothing") {
+  Result<void> done;
+  CHECK(done.ok());
+  CHECK_NOTHROW(done.value());
+  Result<void> failed = Failure(std::runtime_error("bad"));
+  CHECK_THROWS_AS(failed.value(), std::runtime_error);
+}
+
+TEST_CASE("a Result of a move-only value") {
+  Result<std::unique_ptr<int>> result = std::make_unique<int>(4);
+  Result<std::unique_ptr<int>> moved = std::move(result);
+  CHECK(*std::move(moved).value() == 4);
+}

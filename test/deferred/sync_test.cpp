@@ -1,0 +1,228 @@
+#include <deferred/sync.hpp>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include <deferred/functions.hpp>
+#include <test/support/unhandled.hpp>
+
+using namespace torsion;
+using Strings = std::vector<std::string>;
+
+TEST_CASE("a DeferredLock goes from holder to holder, first come, first served") {
+  DeferredLock lock;
+  CHECK_FALSE(lock.locked());
+  Strings log;
+  lock.acquire().addCallback([&] { log.push_back("a"); });
+  lock.acquire().addCallback([&] { log.push_back("b"); });
+  lock.acquire().addCallback([&] { log.push_back("c"); });
+  CHECK(lock.locked());
+  CHECK(lock.waiting() == 2);
+  CHECK(log == Strings{"a"});
+  lock.release();
+  CHECK(log == Strings{"a", "b"});
+  lock.release();
+  CHECK(log == Strings{"a", "b", "c"});
+  lock.release();
+  CHECK_FALSE(lock.locked());
+  CHECK_THROWS_AS(lock.release(), std::logic_error);
+}
+
+TEST_CASE("cancel of a waiting acquire leaves the queue; of one that has the lock does nothing") {
+  DeferredLock lock;
+  auto held = lock.acquire();
+  auto waits = lock.acquire();
+  auto next = lock.acquire();
+  bool cancelled = false;
+  waits.addErrback([&](const CancelledError&) { cancelled = true; });
+  waits.cancel();
+  CHECK(cancelled);
+  CHECK(lock.waiting() == 1);
+  held.cancel();
+  CHECK(lock.locked());
+  lock.release();
+  CHECK(next.called());
+}
+
+TEST_CASE("run holds the lock until what the callable returned has fired, and gives its outcome") {
+  DeferredLock lock;
+  Resolver<int> job;
+  Strings log;
+  auto first = lock.run([&] { return log.push_back("first"), job.deferred(); });
+  auto second = lock.run([&] { return log.push_back("second"), std::string("value"); });
+  static_assert(std::is_same_v<decltype(first), Deferred<int>>);
+  static_assert(std::is_same_v<decltype(second), Deferred<std::string>>);
+  CHECK(log == Strings{"first"});
+  int seen = 0;
+  std::move(first).addCallback([&](int n) { seen = n; });
+  job.callback(4);
+  CHECK(seen == 4);
+  CHECK(log == Strings{"first", "second"});
+  CHECK_FALSE(lock.locked());
+}
+
+TEST_CASE("run releases on failure too") {
+  DeferredLock lock;
+  Strings log;
+  lock.run([]() -> int { throw std::runtime_error("thrown"); }).addErrback([&](const Failure& f) {
+    return log.push_back(f.getErrorMessage()), 0;
+  });
+  CHECK_FALSE(lock.locked());
+  lock.run([] { return fail<int>(std::runtime_error("returned")); }).addErrback([&](const Failure& f) {
+    return log.push_back(f.getErrorMessage()), 0;
+  });
+  CHECK_FALSE(lock.locked());
+  CHECK(log == Strings{"thrown", "returned"});
+}
+
+TEST_CASE("cancel of a run leaves the queue, or cancels the job") {
+  DeferredLock lock;
+  Resolver<void> job;
+  bool jobCancelled = false, waiterCancelled = false;
+  job.onCancel([&](const Resolver<void>&) { jobCancelled = true; });
+  auto runs = lock.run([&] { return job.deferred(); });
+  auto waits = lock.run([&] { FAIL("must not run"); });
+  waits.addErrback([&](const CancelledError&) { waiterCancelled = true; });
+  waits.cancel();
+  CHECK(waiterCancelled);
+  runs.addErrback([](const CancelledError&) {});
+  runs.cancel();
+  CHECK(jobCancelled);
+  CHECK_FALSE(lock.locked());
+}
+
+TEST_CASE("run works with coroutines that capture") {
+  DeferredLock lock;
+  Resolver<int> input;
+  std::string text = "captured";
+  std::string seen;
+  auto job = lock.run([text, &input]() -> Deferred<std::string> {
+    int n = co_await input.deferred();
+    co_return text + std::to_string(n);
+  });
+  std::move(job).addCallback([&](std::string result) { seen = result; });
+  CHECK(lock.locked());
+  input.callback(3);
+  CHECK(seen == "captured3");
+  CHECK_FALSE(lock.locked());
+}
+
+TEST_CASE("a DeferredSemaphore lets so many in") {
+  CHECK_THROWS_AS(DeferredSemaphore(0), std::invalid_argument);
+  DeferredSemaphore semaphore(2);
+  Deferred<void> a = semaphore.acquire(), b = semaphore.acquire(), c = semaphore.acquire();
+  CHECK(b.called());
+  CHECK_FALSE(c.called());
+  CHECK(semaphore.tokens() == 0);
+  CHECK(semaphore.limit() == 2);
+  CHECK(semaphore.waiting() == 1);
+  semaphore.release();
+  CHECK(c.called());
+  semaphore.release();
+  semaphore.release();
+  CHECK(semaphore.tokens() == 2);
+  CHECK_THROWS_AS(semaphore.release(), std::logic_error);
+}
+
+TEST_CASE("cancel of a waiting acquire of a semaphore") {
+  DeferredSemaphore semaphore(1);
+  auto held = semaphore.acquire();
+  held.cancel();
+  CHECK(semaphore.tokens() == 0);
+  auto waits = semaphore.acquire();
+  bool cancelled = false;
+  waits.addErrback([&](const CancelledError&) { cancelled = true; });
+  waits.cancel();
+  CHECK(cancelled);
+  CHECK(semaphore.waiting() == 0);
+}
+
+TEST_CASE("a million queued jobs that finish at once need no stack") {
+  DeferredSemaphore semaphore(1);
+  Resolver<void> first;
+  auto gate = semaphore.run([&] { return first.deferred(); });
+  const int kJobs = 1000000;
+  int ran = 0, failed = 0;
+  for (int i = 0; i < kJobs; ++i) {
+    semaphore
+        .run([&ran, i] {
+          ++ran;
+          if (i % 2) throw std::runtime_error("odd");
+        })
+        .addErrback([&](const Failure&) { ++failed; });
+  }
+  first.callback();
+  CHECK(ran == kJobs);
+  CHECK(failed == kJobs / 2);
+  CHECK(semaphore.tokens() == 1);
+}
+
+TEST_CASE("waiters of a lock that goes fail with BrokenDeferred, unless a job under way will still release it") {
+  bool broken = false;
+  {
+    DeferredLock lock;
+    lock.acquire();
+    lock.acquire().addErrback([&](const BrokenDeferred&) { broken = true; });
+  }
+  CHECK(broken);
+
+  Resolver<int> job;
+  bool acquired = false;
+  {
+    DeferredLock lock;
+    lock.run([&] { return job.deferred(); });
+    lock.acquire().addCallback([&] { acquired = true; });
+  }
+  CHECK_FALSE(acquired);
+  job.callback(2);
+  CHECK(acquired);
+}
+
+TEST_CASE("a DeferredQueue gives values in order, to whoever waits or comes") {
+  DeferredQueue<std::string> queue;
+  Strings log;
+  queue.put("a");
+  CHECK(queue.pending() == 1);
+  queue.get().addCallback([&](std::string s) { log.push_back(s); });
+  CHECK(log == Strings{"a"});
+  queue.get().addCallback([&](std::string s) { log.push_back(s); });
+  queue.get().addCallback([&](std::string s) { log.push_back(s + "2"); });
+  CHECK(queue.waiting() == 2);
+  queue.put("b");
+  queue.put("c");
+  CHECK(log == Strings{"a", "b", "c2"});
+}
+
+TEST_CASE("a DeferredQueue's bounds") {
+  DeferredQueue<int> queue(1, 1);
+  queue.put(1);
+  CHECK_THROWS_AS(queue.put(2), QueueOverflow);
+  auto first = queue.get();
+  auto waits = queue.get();
+  CHECK_THROWS_AS(queue.get(), QueueUnderflow);
+  queue.put(3);
+  CHECK(waits.called());
+  DeferredQueue<int> nothing(0);
+  CHECK_THROWS_AS(nothing.put(1), QueueOverflow);
+  DeferredQueue<int> nobody({}, 0);
+  CHECK_THROWS_AS(nobody.get(), QueueUnderflow);
+}
+
+TEST_CASE("cancel of a waiting get leaves the queue; of one that has a value does nothing") {
+  DeferredQueue<int> queue;
+  auto waits = queue.get();
+  bool cancelled = false;
+  waits.addErrback([&](const CancelledError&) { return cancelled = true, 0; });
+  waits.cancel();
+  CHECK(cancelled);
+  CHECK(queue.waiting() == 0);
+  queue.put(1);
+  auto got = queue.get();
+  got.cancel();
+  int seen = 0;
+  std::move(got).addCallback([&](int n) { seen = n; });
+  CHECK(seen == 1);
+}
