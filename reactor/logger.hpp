@@ -50,26 +50,29 @@ using LogValue = std::variant<std::string, std::int64_t, double, bool>;
 class LogField {
  public:
   template <class T>
-  LogField(std::string_view key, const T& value) noexcept : key_(key) {
-    if constexpr (std::is_same_v<T, bool>) {
-      value_ = value;
-    } else if constexpr (std::is_floating_point_v<T>) {
-      value_ = static_cast<double>(value);
-    } else if constexpr (std::is_integral_v<T>) {
-      value_ = static_cast<std::int64_t>(value);
-    } else if constexpr (std::is_same_v<T, Failure>) {
-      value_ = &value;
-    } else {
-      static_assert(std::is_convertible_v<const T&, std::string_view>,
-                    "LogField: the value is a string, an integer, a floating point number, a bool or a Failure");
-      value_ = static_cast<std::string_view>(value);
-    }
-  }
+  LogField(std::string_view key, const T& value) noexcept : key_(key), value_(kept(value)) {}
 
   std::string_view key() const noexcept { return key_; }
   LogValue value() const;
 
  private:
+  template <class T>
+  static constexpr auto kept(const T& value) noexcept {
+    if constexpr (std::is_same_v<T, bool>) {
+      return value;
+    } else if constexpr (std::is_floating_point_v<T>) {
+      return static_cast<double>(value);
+    } else if constexpr (std::is_integral_v<T>) {
+      return static_cast<std::int64_t>(value);
+    } else if constexpr (std::is_same_v<T, Failure>) {
+      return &value;
+    } else {
+      static_assert(std::is_convertible_v<const T&, std::string_view>,
+                    "LogField: the value is a string, an integer, a floating point number, a bool or a Failure");
+      return static_cast<std::string_view>(value);
+    }
+  }
+
   std::string_view key_;
   std::variant<std::string_view, std::int64_t, double, bool, const Failure*> value_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -27,12 +28,13 @@ bool isWildcard(const std::string& interface) {
   return interface.empty() || interface == "0.0.0.0" || interface == "::";
 }
 
-// Null if the factory refused.
-std::shared_ptr<Protocol> build(Factory& factory, const Address& peer) {
+// Null if the factory refused; `failure` is what it threw.
+std::shared_ptr<Protocol> build(Factory& factory, const Address& peer, std::optional<Failure>& failure) {
   try {
     return factory.buildProtocol(peer);
   } catch (...) {
-    logger.failure("Unhandled error in buildProtocol", Failure::current());
+    failure = Failure::current();
+    logger.failure("Unhandled error in buildProtocol", *failure);
     return nullptr;
   }
 }
@@ -91,7 +93,9 @@ class MemoryReactor::Attempt final : public Connector, public std::enable_shared
                                           " within the time allowed"));
       }
     };
-    timeout_ = reactor_->clock_.callLater(client_.timeout, std::move(expire), kTimeoutPlace);
+    if (client_.timeout > Duration::zero()) {
+      timeout_ = reactor_->clock_.callLater(client_.timeout, std::move(expire), kTimeoutPlace);
+    }
     client_.factory->startedConnecting(*this);
   }
   void disconnect() override {
@@ -277,8 +281,9 @@ std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& 
   const std::string& bind = attempt.client().bindAddress;
   const bool v6 = std::holds_alternative<IPv6Address>(to);
   const Address from = literal(bind.empty() ? (v6 ? "fd00::1" : "10.0.0.1") : bind, newPort());
-  auto clientProtocol = build(*attempt.client().factory, to);
-  auto serverProtocol = build(server, from);
+  std::optional<Failure> clientFailure, serverFailure;
+  auto clientProtocol = build(*attempt.client().factory, to, clientFailure);
+  auto serverProtocol = build(server, from, serverFailure);
   // A factory that refuses closes the connection, which the other side sees open and end.
   const bool clientRefused = !clientProtocol, serverRefused = !serverProtocol;
   if (clientRefused) clientProtocol = std::make_shared<Protocol>();
@@ -287,8 +292,12 @@ std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& 
   if (clientRefused) pump->client().loseConnection();
   if (serverRefused) pump->server().loseConnection();
   pump->setPieceSize(pieceSize_);
-  attempt.connected(*pump);
-  pump->client().whenEnded_ = [keep](const Failure& reason) { keep->lost(reason); };
+  if (clientFailure) {
+    attempt.fail(*clientFailure);
+  } else {
+    attempt.connected(*pump);
+    pump->client().whenEnded_ = [keep](const Failure& reason) { keep->lost(reason); };
+  }
   connections_.push_back(pump);
   return pump;
 }

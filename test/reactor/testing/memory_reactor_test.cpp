@@ -223,6 +223,14 @@ TEST_CASE("MemoryReactor: an attempt that waits past its timeout fails with Conn
   CHECK(reactor.tcpClients().empty());
 }
 
+TEST_CASE("MemoryReactor: a timeout of 0 is none") {
+  MemoryReactor reactor;
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", 80, factory, 0s);
+  reactor.advance(24h);
+  CHECK(reactor.tcpClients().size() == 1);
+}
+
 TEST_CASE("MemoryReactor: a connection that was made does not time out") {
   MemoryReactor reactor;
   reactor.listenTCP(80, forProtocol<Echo>());
@@ -304,6 +312,24 @@ TEST_CASE("MemoryReactor: what buildProtocol throws is logged, and refuses") {
   reactor.connectTCP("10.0.0.1", 80, factory);
   reactor.flush();
   CHECK(factory->reason->check<ConnectionDone>());
+  CHECK(log.flushLoggedErrors<std::range_error>().size() == 1);
+}
+
+TEST_CASE("MemoryReactor: what a client's buildProtocol throws fails the attempt") {
+  LogCapture log;
+  struct Broken final : ProbeClientFactory {
+    std::shared_ptr<Protocol> buildProtocol(const Address&) override { throw std::range_error("x"); }
+  };
+  MemoryReactor reactor;
+  auto server = std::make_shared<Probe>();
+  reactor.listenTCP(80, makeFactory([&] { return server; }));
+  auto factory = std::make_shared<Broken>();
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  reactor.flush();
+  CHECK(factory->calls ==
+        Calls{"startFactory", "startedConnecting 10.0.0.1:80", "clientConnectionFailed", "stopFactory"});
+  CHECK(factory->reason->check<std::range_error>());
+  CHECK(server->closedReason->check<ConnectionDone>());
   CHECK(log.flushLoggedErrors<std::range_error>().size() == 1);
 }
 
