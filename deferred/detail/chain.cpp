@@ -221,9 +221,8 @@ void Chain::breakIfHopeless() noexcept {
   if (!called_ && firers_ == 0 && brokenDeferreds) fail(BrokenDeferred("nobody is left who could fire this Deferred"));
 }
 
-void Chain::run() noexcept {
+void Chain::runLinks() noexcept {
   // Twisted's Deferred._runCallbacks. One difference: a chain that one of its own callbacks pauses stops there.
-  if (!called_ || running_ || paused_) return;
   addFirer();
   Chain* current = this;
   std::size_t base = SIZE_MAX;  // where this run's frames begin, once it has any

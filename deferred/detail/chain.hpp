@@ -272,7 +272,9 @@ class Chain {
   void breakIfHopeless() noexcept;
 
   // Runs what can run, if it has fired. Iterative: chains that become runnable meanwhile run on a stack in the heap.
-  void run() noexcept;
+  void run() noexcept {
+    if (called_ && !running_ && !paused_) runLinks();
+  }
   // Twisted's cancel(). Throws what a canceller throws, which leaves the chain as it was.
   void cancel();
   // As cancel(), for a step: a coroutine is cancelled by the run loop rather than on the stack.
@@ -376,6 +378,7 @@ class Chain {
     if (!head_) tail_ = &head_;
     return node;
   }
+  void runLinks() noexcept;
   void refuseFire();
   void fail(Failure failure) noexcept;
   Jump cancelCoroutine();
