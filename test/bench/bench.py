@@ -55,7 +55,8 @@ def benchmarks(programs):
             },
             {
                 "int": ("int, 16-byte lambdas", "ns"),
-                "string": ("std::string, 24-byte lambdas", "ns"),
+                "string": ("std::string of 40, 24-byte lambdas", "ns"),
+                "short": ("std::string of 12", "ns"),
                 "failure": ("failure passing errbacks", "ns"),
                 "int_allocations": ("allocations, int", ""),
                 "string_allocations": ("allocations, string", ""),

@@ -15,13 +15,17 @@ inline auto intStep(long a, long b) {
   return [a, b](int x) { return x + int(a ^ b); };
 }
 
-/// A callback of 24 bytes. The strings are short, so that they need no memory of their own.
+/// A callback of 24 bytes.
 inline auto stringStep(long a, long b, long c) {
   return [a, b, c](std::string s) {
     s.front() = char(s.front() + a + b + c);
     return s;
   };
 }
+
+/// A string with memory of its own, and one that std::string keeps inside.
+inline constexpr char kLong[] = "forty characters, as a page might begin,";
+inline constexpr char kShort[] = "hello, world";
 
 /// What the failing chains fail with, and what their errbacks wait for in vain.
 struct Happened : std::runtime_error {

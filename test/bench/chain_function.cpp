@@ -18,14 +18,15 @@ int main() {
     return i;
   });
 
-  timeChains("string", 500000, [&](int) {
+  const auto strings = [&](std::string value) {
     std::vector<std::function<std::string(std::string)>> chain;
     chain.reserve(kCallbacks);
     for (int k = 0; k < kCallbacks; ++k) chain.emplace_back(stringStep(c, c, c));
-    std::string value("hello, world");
     for (auto& step : chain) value = step(std::move(value));
     return int(value.size());
-  });
+  };
+  timeChains("string", 500000, [&](int) { return strings(kLong); });
+  timeChains("short", 500000, [&](int) { return strings(kShort); });
 
   timeChains("failure", 10000, [&](int) {
     std::exception_ptr failure = std::make_exception_ptr(Happened("it happened"));

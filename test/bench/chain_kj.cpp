@@ -18,12 +18,14 @@ int main() {
     return promise.wait(waitScope);
   });
 
-  timeChains("string", 200000, [&](int) {
+  const auto strings = [&](const char* text) {
     auto [promise, fulfiller] = kj::newPromiseAndFulfiller<std::string>();
     for (int k = 0; k < kCallbacks; ++k) promise = promise.then(stringStep(c, c, c));
-    fulfiller->fulfill(std::string("hello, world"));
+    fulfiller->fulfill(text);
     return int(promise.wait(waitScope).size());
-  });
+  };
+  timeChains("string", 200000, [&](int) { return strings(kLong); });
+  timeChains("short", 200000, [&](int) { return strings(kShort); });
 
   // KJ's exceptions have one type and four kinds. An errback passes on what it does not want by returning it.
   timeChains("failure", 20000, [&](int) {

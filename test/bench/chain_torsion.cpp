@@ -15,12 +15,14 @@ int main() {
     return 1;
   });
 
-  timeChains("string", 500000, [&](int) {
+  const auto strings = [&](const char* text) {
     Deferred<std::string> d;
     for (int k = 0; k < kCallbacks; ++k) d.addCallback(stringStep(c, c, c));
-    d.callback("hello, world");
+    d.callback(text);
     return 1;
-  });
+  };
+  timeChains("string", 500000, [&](int) { return strings(kLong); });
+  timeChains("short", 500000, [&](int) { return strings(kShort); });
 
   timeChains("failure", 100000, [&](int) {
     Deferred<int> d;

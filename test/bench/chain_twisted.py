@@ -31,11 +31,11 @@ def intChain(a=1, b=2):
     d.callback(1)
 
 
-def stringChain(a=0):
+def stringChain(text, a=0):
     d = Deferred()
     for _ in range(CALLBACKS):
         d.addCallback(lambda s: chr(ord(s[0]) + a) + s[1:])
-    d.callback("hello, world")
+    d.callback(text)
 
 
 def failureChain():
@@ -47,5 +47,6 @@ def failureChain():
 
 
 timeChains("int", CHAINS, intChain)
-timeChains("string", CHAINS, stringChain)
+timeChains("string", CHAINS, lambda: stringChain("forty characters, as a page might begin,"))
+timeChains("short", CHAINS, lambda: stringChain("hello, world"))
 timeChains("failure", CHAINS // 5, failureChain)
