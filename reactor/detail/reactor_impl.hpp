@@ -3,7 +3,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <source_location>
@@ -18,12 +20,9 @@
 
 #include <deferred/function.hpp>
 #include <deferred/time.hpp>
+#include <reactor/detail/system_events.hpp>
 #include <reactor/detail/timer_queue.hpp>
-#include <reactor/logger.hpp>
-
-namespace torsion {
-class Reactor;
-}
+#include <reactor/reactor.hpp>
 
 namespace torsion::detail {
 
@@ -65,8 +64,9 @@ class Disconnectable : private DisconnectableLinks {
 };
 
 struct ReactorImpl {
-  explicit ReactorImpl(Reactor& reactor);
-  ~ReactorImpl();
+  ReactorImpl(Reactor& reactor, std::thread::id thread);
+  /// What ~Reactor says, all but giving the memory back.
+  void close();
 
   /// For every public function but callFromThread: throws WrongThread in another thread than the reactor's own.
   void checkThread() const {
@@ -82,7 +82,7 @@ struct ReactorImpl {
 
   /// Runs f; logs what it throws.
   template <class F>
-  void guarded(std::string_view what, F&& f) noexcept {
+  static void guarded(std::string_view what, F&& f) noexcept {
     try {
       f();
     } catch (...) {
@@ -102,41 +102,68 @@ struct ReactorImpl {
     nowIsStale = !looping;
   }
 
-  void loop();
+  void run(bool installSignalHandlers);
+  void stop();
+  void iterate(Duration delay);
+
+  /// What is on the list, oldest first.
+  std::vector<const Disconnectable*> disconnectables() const;
+  /// Takes all that is on the list off it, and ends it.
+  void disconnectAll();
+
+  void callFromThread(UniqueFunction<void()> f);
+  ThreadPool& getThreadPool();
+  void suggestThreadPoolSize(std::size_t threads);
+  /// Ends the thread pool when its jobs are done; meanwhile their calls to this thread are made.
+  void endThreadPool();
+
+  DisconnectableLinks open;
+  TimerQueue::Pointer timedCalls;
+  ThreePhaseEvent events[2];  // by SystemEvent
+  std::uint64_t lastTrigger = 0;
+
+  Reactor& reactor;
+  const std::thread::id thread;
+  bool started = false;  // from run() until connections are closed in shutdown
+  bool running = false;  // as Reactor::running()
+  bool stopped = true;   // stop() may not be called
+  bool shutdownIsDue = false;
+  bool looping = false;  // in run() or iterate()
+  bool closing = false;  // ~Reactor has begun
+
+ private:
   void turn();
   void runThreadCalls();
   void runTimedCalls();
-  void waitForEvents();
-  void armTimer(Duration due);
-  /// Handlers queued up to now, among them those of operations that were just cancelled, are run.
+  void shutdown();
+  /// Waits for one event and handles it, unless there are calls to make at once.
+  void waitForEvent(Duration atMost);
+  /// Runs the handlers that are queued now, among them those of operations that were just cancelled.
   void drain();
-  /// Takes off the list and ends what is on it now.
-  void disconnectAll();
-  void callFromThread(UniqueFunction<void()> f);
-  /// What is on the list, oldest first.
-  std::vector<const Disconnectable*> disconnectables() const;
 
-  Reactor& reactor;
-  const std::thread::id thread = std::this_thread::get_id();
-  boost::asio::io_context context{1};
-  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
-  boost::asio::steady_timer timer{context};
-  Duration timerArmedFor = Duration::max();
-  TimerQueue::Pointer timedCalls;
-  DisconnectableLinks open;
-
-  bool looping = false;  // in loop(), which run() and iterate() call
-  bool closing = false;  // ~Reactor has begun
   bool nowIsStale = true;
   Duration currentTime{};
+  Duration timerSetTo = Duration::max();
 
   std::mutex threadCallsMutex;
+  std::condition_variable threadCallsAdded;
   std::vector<UniqueFunction<void()>> threadCalls;
   std::atomic<bool> haveThreadCalls = false;
+
+  std::unique_ptr<ThreadPool> threadPool;
+  std::size_t threadPoolSize = 10;
+
+ public:
+  // Goes first: handlers destroyed with it may call the reactor.
+  boost::asio::io_context context{1};
+
+ private:
+  boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
+  boost::asio::steady_timer timer{context};
 };
 
-/// The Impl of a reactor, for functions that stand on it.
-ReactorImpl& implOf(Reactor& reactor) noexcept;
+/// Makes `reactor` the one that reactor() gives in the calling thread, which is one of its thread pool's.
+void enterThreadOf(Reactor& reactor) noexcept;
 
 inline Disconnectable::Disconnectable(ReactorImpl& reactor, const std::source_location& where) : where_(where) {
   next = &reactor.open;

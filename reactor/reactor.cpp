@@ -1,0 +1,380 @@
+#include <reactor/reactor.hpp>
+
+#include <csignal>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include <reactor/detail/reactor_impl.hpp>
+#include <reactor/logger.hpp>
+#include <reactor/threads.hpp>
+
+namespace torsion {
+
+namespace detail {
+
+namespace {
+
+const std::thread::id mainThread = std::this_thread::get_id();  // static initialization runs in it
+thread_local Reactor* threadsReactor = nullptr;
+
+const Logger& log() {
+  static const Logger* const logger = new Logger("torsion.reactor");  // also used while the program ends
+  return *logger;
+}
+
+// While the main thread's reactor runs: SIGTERM and SIGINT stop it, SIGPIPE is ignored.
+class SignalHandlers {
+ public:
+  explicit SignalHandlers(ReactorImpl& reactor) : reactor_(reactor), signals_(reactor.context) {
+    for (Saved& saved : saved_) sigaction(saved.number, nullptr, &saved.action);
+    struct sigaction ignore = {};
+    ignore.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &ignore, nullptr);
+    // A debugger's or the program's own handler for ^C stays, and so does a shell's wish to ignore it.
+    if (saved_[0].action.sa_handler == SIG_DFL) signals_.add(SIGINT);
+    signals_.add(SIGTERM);
+    wait();
+  }
+  ~SignalHandlers() {
+    signals_.clear();
+    for (const Saved& saved : saved_) sigaction(saved.number, &saved.action, nullptr);
+  }
+
+ private:
+  void wait() {
+    signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+      if (error) return;  // this object may be gone
+      log().info("Received {signal}, shutting down.", {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});
+      if (!reactor_.stopped) reactor_.stop();
+      wait();
+    });
+  }
+
+  struct Saved {
+    int number;
+    struct sigaction action;
+  };
+  ReactorImpl& reactor_;
+  boost::asio::signal_set signals_;
+  Saved saved_[3] = {{SIGINT, {}}, {SIGTERM, {}}, {SIGPIPE, {}}};
+};
+
+}  // namespace
+
+ReactorImpl::ReactorImpl(Reactor& reactor, std::thread::id thread)
+    : timedCalls(TimerQueue::create(reactor, thread)), reactor(reactor), thread(thread) {}
+
+void ReactorImpl::close() {
+  closing = true;
+  while (open.next != &open) disconnectAll();
+  endThreadPool();
+  timedCalls.reset();
+  for (ThreePhaseEvent& event : events) event = {};
+  threadCalls.clear();
+  drain();
+}
+
+void ReactorImpl::throwWrongThread() {
+  throw WrongThread("a reactor was used in a thread that is not its own; call it by way of callFromThread");
+}
+
+void ReactorImpl::throwClosing() {
+  throw ReactorNotRunning("the reactor is being destroyed");
+}
+
+void ReactorImpl::logCurrentException(std::string_view what) noexcept {
+  log().failure("Unhandled error: {what}", Failure::current(), {{"what", what}});
+}
+
+void ReactorImpl::run(bool installSignalHandlers) {
+  if (looping) throw ReactorAlreadyRunning("run: the reactor is running already");
+  {
+    std::optional<SignalHandlers> handlers;
+    if (installSignalHandlers && thread == mainThread) handlers.emplace(*this);
+    looping = true;
+    started = true;
+    stopped = false;
+    events[static_cast<int>(SystemEvent::startup)].fire([this] { running = true; }, [] {});
+    for (;;) {
+      turn();
+      if (!started) break;
+      waitForEvent(Duration::max());
+    }
+    events[static_cast<int>(SystemEvent::startup)].abandon();
+    drain();
+  }
+  looping = false;
+  nowIsStale = true;
+}
+
+void ReactorImpl::stop() {
+  if (stopped) throw ReactorNotRunning("stop: the reactor is not running, or has been told to stop");
+  stopped = true;
+  shutdownIsDue = true;
+}
+
+void ReactorImpl::iterate(Duration delay) {
+  if (looping) throw ReactorAlreadyRunning("iterate: the reactor is running already");
+  looping = true;
+  waitForEvent(delay);
+  turn();
+  looping = false;
+  nowIsStale = true;
+}
+
+void ReactorImpl::turn() {
+  nowIsStale = true;
+  if (haveThreadCalls.load(std::memory_order_acquire)) runThreadCalls();
+  if (timedCalls->nextDue() <= currentTime) runTimedCalls();
+  if (std::exchange(shutdownIsDue, false)) shutdown();
+}
+
+void ReactorImpl::runThreadCalls() {
+  std::vector<UniqueFunction<void()>> calls;
+  {
+    std::lock_guard lock(threadCallsMutex);
+    calls.swap(threadCalls);
+    haveThreadCalls.store(false, std::memory_order_relaxed);
+  }
+  for (UniqueFunction<void()>& call : calls) {
+    guarded("a call from a thread threw", call);
+    call.reset();
+  }
+}
+
+void ReactorImpl::runTimedCalls() {
+  readClock();
+  const std::uint64_t before = timedCalls->nextSequence();  // what these calls schedule waits for the next turn
+  for (bool more = true; more;) {
+    guarded("a timed call threw", [&] {
+      while (timedCalls->runNext(currentTime, before)) {
+      }
+      more = false;
+    });
+  }
+}
+
+void ReactorImpl::shutdown() {
+  events[static_cast<int>(SystemEvent::shutdown)].fire(
+      [this] {
+        started = false;
+        running = false;
+        disconnectAll();
+      },
+      [this] { endThreadPool(); });
+}
+
+void ReactorImpl::waitForEvent(Duration atMost) {
+  const bool atOnce = haveThreadCalls.load(std::memory_order_acquire) || shutdownIsDue ||
+                      timedCalls->nextDue() <= currentTime || atMost <= Duration::zero();
+  if (context.stopped()) context.restart();
+  if (atOnce) {
+    guarded("a handler threw", [this] { context.poll_one(); });
+    return;
+  }
+  const Duration due = timedCalls->nextDue();
+  if (due < timerSetTo) {
+    timerSetTo = due;
+    timer.expires_at(std::chrono::steady_clock::time_point(due));
+    timer.async_wait([this](const boost::system::error_code& error) {
+      if (error) return;  // set to another time
+      timerSetTo = Duration::max();
+      readClock();
+    });
+  }
+  guarded("a handler threw", [this, atMost] {
+    if (atMost == Duration::max()) {
+      context.run_one();
+    } else {
+      context.run_one_for(atMost);
+    }
+  });
+}
+
+void ReactorImpl::drain() {
+  bool reached = false;
+  // Twice, for what the completion of a cancelled operation posts in its turn.
+  for (int round = 0; round < 2; ++round) {
+    reached = false;
+    boost::asio::post(context, [&reached] { reached = true; });
+    while (!reached) {
+      if (context.stopped()) context.restart();
+      guarded("a handler threw", [this] { context.poll_one(); });
+    }
+  }
+}
+
+std::vector<const Disconnectable*> ReactorImpl::disconnectables() const {
+  std::vector<const Disconnectable*> all;
+  for (const DisconnectableLinks* links = open.next; links != &open; links = links->next) {
+    all.push_back(static_cast<const Disconnectable*>(links));
+  }
+  return all;
+}
+
+void ReactorImpl::disconnectAll() {
+  DisconnectableLinks taken;
+  if (open.next == &open) return;
+  taken.next = open.next;
+  taken.prev = open.prev;
+  taken.next->prev = &taken;
+  taken.prev->next = &taken;
+  open.next = open.prev = &open;
+  while (taken.next != &taken) {
+    auto* first = static_cast<Disconnectable*>(taken.next);
+    first->leave();
+    guarded("shutdown of a connection threw", [first] { first->shutdown(); });
+  }
+}
+
+void ReactorImpl::callFromThread(UniqueFunction<void()> f) {
+  const bool fromElsewhere = std::this_thread::get_id() != thread;
+  std::lock_guard lock(threadCallsMutex);
+  const bool first = threadCalls.empty();
+  threadCalls.push_back(std::move(f));
+  haveThreadCalls.store(true, std::memory_order_release);
+  // The reactor looks at the flag before it waits; if another thread's call is there, it has been woken already.
+  if (fromElsewhere && first) {
+    threadCallsAdded.notify_one();
+    boost::asio::post(context, [] {});
+  }
+}
+
+ThreadPool& ReactorImpl::getThreadPool() {
+  if (!threadPool) threadPool = std::make_unique<ThreadPool>(0, threadPoolSize, reactor);
+  return *threadPool;
+}
+
+void ReactorImpl::suggestThreadPoolSize(std::size_t threads) {
+  getThreadPool().adjustPoolSize(0, threads);
+  threadPoolSize = threads;
+}
+
+void ReactorImpl::endThreadPool() {
+  if (!threadPool) return;
+  threadPool->shutdown(false);
+  while (threadPool->threads() != 0) {
+    {
+      std::unique_lock lock(threadCallsMutex);
+      threadCallsAdded.wait(lock, [this] { return !threadCalls.empty(); });
+    }
+    // Jobs may be in blockingCallFromThread: their calls are made, and what these then wait for will not come any more.
+    runThreadCalls();
+    disconnectAll();
+  }
+  threadPool.reset();
+}
+
+void enterThreadOf(Reactor& reactor) noexcept {
+  threadsReactor = &reactor;
+}
+
+ReactorImpl& implOf(Reactor& reactor) noexcept {
+  return *reactor.impl_;
+}
+
+}  // namespace detail
+
+Reactor& reactor() {
+  if (detail::threadsReactor) return *detail::threadsReactor;
+  // Not destroyed at exit: other threads and static objects may still use it.
+  static Reactor* const mainReactor = new Reactor(detail::mainThread);
+  return *mainReactor;
+}
+
+Reactor::Reactor() : Reactor(std::this_thread::get_id()) {
+  outer_ = std::exchange(detail::threadsReactor, this);
+}
+
+Reactor::Reactor(std::thread::id thread) : impl_(new detail::ReactorImpl(*this, thread)) {}
+
+Reactor::~Reactor() {
+  impl_->close();
+  delete impl_;
+  Reactor** link = &detail::threadsReactor;
+  while (*link != nullptr && *link != this) link = &(*link)->outer_;
+  if (*link == this) *link = outer_;
+}
+
+void Reactor::run(bool installSignalHandlers) {
+  impl_->checkUsable();
+  impl_->run(installSignalHandlers);
+}
+
+void Reactor::stop() {
+  impl_->checkThread();
+  impl_->stop();
+}
+
+bool Reactor::running() const {
+  impl_->checkThread();
+  return impl_->running;
+}
+
+void Reactor::iterate(Duration delay) {
+  impl_->checkUsable();
+  impl_->iterate(delay);
+}
+
+void Reactor::callWhenRunning(UniqueFunction<void()> f) {
+  impl_->checkUsable();
+  if (impl_->started) {
+    f();
+  } else {
+    addSystemEventTrigger(Phase::after, SystemEvent::startup, std::move(f));
+  }
+}
+
+TriggerID Reactor::addTrigger(Phase phase, SystemEvent event, Trigger trigger) {
+  impl_->checkUsable();
+  const TriggerID id{++impl_->lastTrigger};
+  impl_->events[static_cast<int>(event)].add(phase, id, std::move(trigger));
+  return id;
+}
+
+void Reactor::removeSystemEventTrigger(TriggerID id) {
+  impl_->checkThread();
+  for (detail::ThreePhaseEvent& event : impl_->events) {
+    if (event.remove(id)) return;
+  }
+  throw std::invalid_argument("removeSystemEventTrigger: there is no such trigger; it was removed, or has been called");
+}
+
+Duration Reactor::seconds() const {
+  impl_->checkThread();
+  return impl_->now();
+}
+
+DelayedCall Reactor::schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) {
+  impl_->checkUsable();
+  return impl_->timedCalls->schedule(impl_->now(), delay, std::move(f), where);
+}
+
+std::vector<DelayedCall> Reactor::getDelayedCalls() const {
+  impl_->checkUsable();
+  return impl_->timedCalls->pending();
+}
+
+void Reactor::callFromThread(UniqueFunction<void()> f) {
+  impl_->callFromThread(std::move(f));
+}
+
+void Reactor::callInThread(UniqueFunction<void()> f) {
+  getThreadPool().callInThread(std::move(f));
+}
+
+ThreadPool& Reactor::getThreadPool() {
+  impl_->checkUsable();
+  return impl_->getThreadPool();
+}
+
+void Reactor::suggestThreadPoolSize(std::size_t threads) {
+  impl_->checkUsable();
+  impl_->suggestThreadPoolSize(threads);
+}
+
+}  // namespace torsion

@@ -1,0 +1,129 @@
+// Reactor: the event loop that a program runs in (twisted.internet.reactor).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <deferred/deferred.hpp>
+#include <deferred/function.hpp>
+#include <deferred/time.hpp>
+#include <reactor/interfaces.hpp>
+
+namespace torsion {
+
+class Reactor;
+class ThreadPool;
+
+/// The reactor of the calling thread: the one constructed last in it. The main thread has one without that, made on
+/// first use and never destroyed. In a thread of a reactor's thread pool it is that reactor, and in a thread that has
+/// none the main one; there only callFromThread() and what stands on it may be called.
+Reactor& reactor();
+
+namespace detail {
+struct ReactorImpl;
+ReactorImpl& implOf(Reactor& reactor) noexcept;
+}  // namespace detail
+
+/// Of a system event come all triggers `before` (it waits for the Deferreds that they return), then those `during`,
+/// then those `after`; within a phase in the order they were added.
+enum class Phase { before, during, after };
+enum class SystemEvent { startup, shutdown };
+/// Names a trigger for removeSystemEventTrigger.
+enum class TriggerID : std::uint64_t {};
+
+/// Waits for events and makes the calls that handle them, one at a time, in the thread that constructed it.
+///
+/// One turn: the calls from other threads that are there, then the timed calls that are due, then shutdown if stop()
+/// was called, then one event of a socket, signal or other source. What a call throws is logged, and the loop goes on.
+///
+/// All but callFromThread() throws WrongThread in another thread. Once the destructor has begun, what would start
+/// something throws ReactorNotRunning.
+class Reactor final : public NetworkReactor {
+ public:
+  Reactor();
+  /// Does what shutdown does, without its triggers: ends the thread pool, closes ports and connections (protocols get
+  /// connectionLost), drops timed calls. What was waiting for any of these fails with BrokenDeferred. DelayedCalls,
+  /// transports and ports that outlive it are inert. It must not be running, and no other thread may use it.
+  ~Reactor();
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  /// Runs until stop(). May be called again after it has returned. Throws ReactorAlreadyRunning.
+  /// In the main thread, if `installSignalHandlers`: SIGTERM stops it, SIGINT too if nobody handles or ignores it, and
+  /// SIGPIPE is ignored; on return all are as they were.
+  void run(bool installSignalHandlers = true);
+  /// Begins shutdown at the end of this turn: triggers before shutdown, waiting for their Deferreds while the loop goes
+  /// on; then connections are closed, triggers during, the thread pool ends; triggers after; run() returns.
+  /// Throws ReactorNotRunning if it does not run or has been told to stop.
+  void stop();
+  /// True from "during startup" until "during shutdown".
+  bool running() const;
+  /// Waits for one event or timed call, at most `delay`, and makes the calls that are due; for programs that have a
+  /// loop of their own. Throws ReactorAlreadyRunning within run().
+  void iterate(Duration delay = Duration::zero());
+
+  /// Calls f() at once if started, otherwise after startup.
+  void callWhenRunning(UniqueFunction<void()> f);
+  /// Adds f, returning void or Deferred<void>, which `before` waits for. It is called once: add it anew for another
+  /// run.
+  template <class F>
+  TriggerID addSystemEventTrigger(Phase phase, SystemEvent event, F f) {
+    using Returned = std::invoke_result_t<F&>;
+    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Deferred<void>>,
+                  "addSystemEventTrigger: the trigger returns nothing or Deferred<void>");
+    return addTrigger(phase, event, [f = std::move(f)]() mutable -> std::optional<Deferred<void>> {
+      if constexpr (std::is_void_v<Returned>) {
+        f();
+        return std::nullopt;
+      } else {
+        return f();
+      }
+    });
+  }
+  /// Throws std::invalid_argument for a trigger that was removed or has been called.
+  void removeSystemEventTrigger(TriggerID id);
+
+  Duration seconds() const override;
+  /// The calls that are scheduled, in the order in which they will run.
+  std::vector<DelayedCall> getDelayedCalls() const;
+
+  /// Calls f() in this reactor's thread, on its next turn, in the order of these calls. From any thread; wakes the
+  /// reactor. If the reactor is not running f waits until it does.
+  void callFromThread(UniqueFunction<void()> f);
+  /// Calls f() in a thread of the pool. See reactor/threads.hpp for more.
+  void callInThread(UniqueFunction<void()> f);
+  /// This reactor's pool: 0 to 10 threads, started as they are needed.
+  ThreadPool& getThreadPool();
+  /// Sets the greatest number of threads of the pool.
+  void suggestThreadPoolSize(std::size_t threads);
+
+  std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory, int backlog = 50,
+                                           const std::string& interface = "") override;
+  std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
+                                        std::shared_ptr<ClientFactory> factory,
+                                        Duration timeout = std::chrono::seconds(30),
+                                        const std::string& bindAddress = "") override;
+  Deferred<std::vector<Address>> resolve(const std::string& name) override;
+
+ private:
+  friend Reactor& reactor();
+  friend detail::ReactorImpl& detail::implOf(Reactor& reactor) noexcept;
+  using Trigger = UniqueFunction<std::optional<Deferred<void>>()>;
+
+  explicit Reactor(std::thread::id thread);
+  DelayedCall schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) override;
+  TriggerID addTrigger(Phase phase, SystemEvent event, Trigger trigger);
+
+  detail::ReactorImpl* const impl_;
+  Reactor* outer_ = nullptr;  // the one that reactor() gave in this thread before
+};
+
+}  // namespace torsion

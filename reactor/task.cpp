@@ -1,0 +1,165 @@
+#include <reactor/task.hpp>
+
+#include <exception>
+
+#include <deferred/functions.hpp>
+#include <reactor/logger.hpp>
+
+namespace torsion {
+
+struct LoopingCall::State : std::enable_shared_from_this<State> {
+  State(Body body, Time& time, bool counts) : body(std::move(body)), time(time), counts(counts) {}
+
+  // The time of the grid that comes next.
+  void schedule() {
+    Duration wait{0};
+    if (interval > Duration::zero()) wait = interval - (time.seconds() - startTime) % interval;
+    next = time.callLater(wait, [this] { call(); }, where);
+  }
+
+  void call() {
+    const auto self = shared_from_this();  // the body may destroy the LoopingCall
+    next = DelayedCall();
+    try {
+      const std::int64_t count = counts ? countIntervals() : 1;
+      std::optional<Deferred<void>> pending;
+      if (count > 0) pending = body(count);
+      if (!pending) {
+        called();
+        return;
+      }
+      std::move(*pending).addCallback([self] { self->called(); }).addErrback([self](const Failure& failure) {
+        self->failed(failure);
+      });
+    } catch (...) {
+      failed(Failure::current());
+    }
+  }
+
+  // How many points of the grid were passed since the last call.
+  std::int64_t countIntervals() {
+    if (interval == Duration::zero()) return 1;
+    const Duration now = time.seconds();
+    const Duration last = lastTime.value_or(calledAtStart ? startTime - interval : startTime);
+    const std::int64_t count = (now - startTime) / interval - (last - startTime) / interval;
+    if (count > 0) lastTime = now;
+    return count;
+  }
+
+  void called() {
+    if (running) {
+      schedule();
+    } else if (auto done = std::exchange(resolver, std::nullopt)) {
+      done->callback();
+    }
+  }
+
+  void failed(const Failure& failure) {
+    running = false;
+    if (auto done = std::exchange(resolver, std::nullopt)) done->errback(failure);
+  }
+
+  Body body;
+  Time& time;
+  const bool counts;
+  bool running = false;
+  Duration interval{0};
+  Duration startTime{0};
+  bool calledAtStart = false;
+  std::optional<Duration> lastTime;  // of the last call, if `counts`
+  DelayedCall next;
+  std::optional<Resolver<void>> resolver;
+  std::source_location where;
+};
+
+LoopingCall::LoopingCall(Body body, Time& time, bool counts)
+    : state_(std::make_shared<State>(std::move(body), time, counts)) {}
+
+LoopingCall::~LoopingCall() {
+  if (!state_) return;
+  state_->running = false;
+  if (state_->next.active()) state_->next.cancel();
+  const auto dropped = std::exchange(state_->resolver, std::nullopt);
+}
+
+Deferred<void> LoopingCall::start(Duration interval, bool now, std::source_location where) {
+  State& state = *state_;
+  if (state.running) throw std::logic_error("LoopingCall::start: it is running already");
+  if (interval < Duration::zero()) throw std::invalid_argument("LoopingCall::start: a negative interval");
+  Resolver<void> resolver(where);
+  Deferred<void> deferred = resolver.deferred();
+  state.running = true;
+  state.resolver = std::move(resolver);
+  state.where = where;
+  state.interval = interval;
+  state.startTime = state.time.seconds();
+  state.calledAtStart = now;
+  state.lastTime.reset();
+  if (now) {
+    state.call();
+  } else {
+    state.schedule();
+  }
+  return deferred;
+}
+
+void LoopingCall::stop() {
+  State& state = *state_;
+  if (!state.running) throw std::logic_error("LoopingCall::stop: it is not running");
+  state.running = false;
+  if (!state.next.active()) return;  // called() fires
+  state.next.cancel();
+  auto done = std::exchange(state.resolver, std::nullopt);
+  done->callback();
+}
+
+void LoopingCall::reset() {
+  State& state = *state_;
+  if (!state.running) throw std::logic_error("LoopingCall::reset: it is not running");
+  if (!state.next.active()) return;
+  state.next.cancel();
+  state.startTime = state.time.seconds();
+  state.schedule();
+}
+
+bool LoopingCall::running() const noexcept {
+  return state_->running;
+}
+
+Duration LoopingCall::interval() const noexcept {
+  return state_->interval;
+}
+
+Deferred<void> deferLater(Time& time, Duration delay, std::source_location where) {
+  Resolver<void> resolver(where);
+  DelayedCall call = time.callLater(delay, [resolver] { resolver.callback(); }, where);
+  resolver.onCancel([call](const Resolver<void>&) mutable { call.cancel(); });
+  return resolver.deferred();
+}
+
+int detail::react(UniqueFunction<Deferred<int>(Reactor&)> mainFunction, Reactor& reactor) {
+  struct State {
+    int status = 0;
+    bool stopping = false;
+  };
+  const auto state = std::make_shared<State>();
+  reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, [state] { state->stopping = true; });
+  Deferred<void> finished = maybeDeferred(mainFunction, reactor).addBoth([state, &reactor](Result<int> result) {
+    if (result.ok()) {
+      state->status = result.value();
+    } else if (const auto* exit = result.failure().get<SystemExit>()) {
+      state->status = exit->status;
+    } else {
+      Logger("torsion.task").failure("main function encountered error", result.failure());
+      state->status = 1;
+    }
+    if (state->stopping) return;
+    reactor.callWhenRunning([state, &reactor] {
+      if (!state->stopping) reactor.stop();
+    });
+  });
+  reactor.run();
+  return state->status;
+}
+
+}  // namespace torsion
