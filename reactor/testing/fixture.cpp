@@ -27,7 +27,7 @@ std::string endOf(FakeTransport& transport) {
 }
 
 std::string describeConnection(IOPump& pump) {
-  return "a connection was left open: " + endOf(pump.client()) + " to " + endOf(pump.server());
+  return "a connection was left open: " + endOf(pump.clientIO()) + " to " + endOf(pump.serverIO());
 }
 
 }  // namespace

@@ -100,7 +100,7 @@ class MemoryReactor::Attempt final : public Connector, public std::enable_shared
   }
   void disconnect() override {
     if (state_ == State::connecting) stopConnecting();
-    if (state_ == State::connected && pump_) pump_->client().loseConnection();
+    if (state_ == State::connected && pump_) pump_->clientIO().loseConnection();
   }
   void stopConnecting() override {
     if (state_ != State::connecting) throw NotConnectingError("stopConnecting: there is no attempt to stop");
@@ -289,14 +289,14 @@ std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& 
   if (clientRefused) clientProtocol = std::make_shared<Protocol>();
   if (serverRefused) serverProtocol = std::make_shared<Protocol>();
   auto pump = std::make_shared<IOPump>(clientProtocol, serverProtocol, from, to);
-  if (clientRefused) pump->client().loseConnection();
-  if (serverRefused) pump->server().loseConnection();
+  if (clientRefused) pump->clientIO().loseConnection();
+  if (serverRefused) pump->serverIO().loseConnection();
   pump->setPieceSize(pieceSize_);
   if (clientFailure) {
     attempt.fail(*clientFailure);
   } else {
     attempt.connected(*pump);
-    pump->client().whenEnded_ = [keep](const Failure& reason) { keep->lost(reason); };
+    pump->clientIO().whenEnded_ = [keep](const Failure& reason) { keep->lost(reason); };
   }
   connections_.push_back(pump);
   return pump;
@@ -339,6 +339,10 @@ bool MemoryReactor::flush() {
         attempt->fail(ConnectionRefusedError("Connection was refused by other side: nobody listens on " + describe(to),
                                              ECONNREFUSED));
       }
+    }
+    if (const auto calls = clock_.getDelayedCalls(); !calls.empty() && calls.front().getTime() <= clock_.seconds()) {
+      clock_.advance(Duration::zero());
+      moved = true;
     }
     const auto open = connections();
     for (const auto& pump : open) moved |= pump->pump();

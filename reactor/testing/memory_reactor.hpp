@@ -75,8 +75,8 @@ class MemoryReactor final : public NetworkReactor {
   /// Fails the oldest attempt. False if there is none.
   bool failOnce(const Failure& reason = ConnectionRefusedError("Connection was refused by other side"));
   /// Ends every attempt as a network would (connected, refused where nobody listens, DNSLookupError for unknown names)
-  /// and pumps all connections, until nothing happens any more. Returns whether anything did. Throws
-  /// std::runtime_error if they are busy after 1000 rounds.
+  /// runs the calls that are due, and pumps all connections, until nothing happens any more. Time does not move.
+  /// Returns whether anything happened. Throws std::runtime_error if they are busy after 1000 rounds.
   bool flush();
   /// As IOPump::setPieceSize, for all connections to come.
   void setPieceSize(std::size_t bytes) { pieceSize_ = bytes; }

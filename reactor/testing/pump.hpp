@@ -21,8 +21,6 @@ namespace torsion {
 /// producers, drained() and the write limit behave as on a socket whose kernel buffers nothing.
 class FakeTransport final : public Transport {
  public:
-  FakeTransport(Address host, Address peer);
-
   /// Bytes written that the peer has not got yet.
   std::size_t queued() const noexcept { return queue_.size() - taken_; }
   /// True while the protocol does not want to be given bytes.
@@ -47,6 +45,8 @@ class FakeTransport final : public Transport {
  private:
   friend class IOPump;
   friend class MemoryReactor;
+
+  FakeTransport(Address host, Address peer);
 
   bool reading() const noexcept { return !reason_ && !closing_ && !readClosed_ && !paused_; }
   bool refusesWrites() const noexcept { return reason_ || writeClosed_ || ((closing_ || writeClosing_) && !producer_); }
@@ -112,8 +112,9 @@ class IOPump {
   /// dataReceived gets pieces of at most this many bytes: 65536 at first, 1 for a test byte by byte.
   void setPieceSize(std::size_t bytes) { pieceSize_ = bytes; }
 
-  FakeTransport& client() noexcept { return client_; }
-  FakeTransport& server() noexcept { return server_; }
+  /// The transports; their protocols are the ones given.
+  FakeTransport& clientIO() noexcept { return client_; }
+  FakeTransport& serverIO() noexcept { return server_; }
   /// True until both ends have had their connectionLost.
   bool connected() const noexcept { return !client_.lost() || !server_.lost(); }
 

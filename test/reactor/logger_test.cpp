@@ -1,5 +1,7 @@
 #include <reactor/logger.hpp>
 
+#include <cstdlib>
+#include <ctime>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -177,6 +179,18 @@ TEST_CASE("eventAsText: time, namespace, level, text and traceback; one event ca
   const std::string text = eventAsText(event);
   CHECK(text.find("-01-01T") == 4);
   CHECK(text.substr(text.find(' ')) == " [ns#warn] said a\n\t2026 [ns#info] b\\x1b[2J\\x0d\n\tstd::runtime_error: bad");
+}
+
+TEST_CASE("eventAsText: the time is local, with its offset (RFC 3339)") {
+  const char* before = std::getenv("TZ");
+  const std::string saved = before ? before : "";
+  setenv("TZ", "IST-5:30", 1);
+  tzset();
+  LogEvent event;
+  event.format = "x";
+  CHECK(eventAsText(event) == "1970-01-01T05:30:00+0530 [#info] x");
+  before ? setenv("TZ", saved.c_str(), 1) : unsetenv("TZ");
+  tzset();
 }
 
 TEST_CASE("LogPublisher: observers are added and removed, and each gets every event") {

@@ -447,7 +447,7 @@ TEST_CASE("TLS: the end of the lower connection without close_notify is truncati
   pair.run();
   pair.client->transport().write("half of it");
   pair.pump->flush();
-  pair.pump->client().loseConnection();  // behind TLS's back
+  pair.pump->clientIO().loseConnection();  // behind TLS's back
   pair.pump->flush();
   CHECK(pair.server->received == "half of it");
   CHECK(has(pair.server->lostTo<ConnectionLost>(), "truncated"));
@@ -456,7 +456,7 @@ TEST_CASE("TLS: the end of the lower connection without close_notify is truncati
 TEST_CASE("TLS: bytes changed on the way break the connection") {
   Pair pair;
   pair.run();
-  pair.pump->client().write(std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'z'));
+  pair.pump->clientIO().write(std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'z'));
   pair.pump->flush();
   CHECK(has(pair.server->lostTo<ConnectionLost>(), "broke"));
   CHECK(pair.server->received.empty());
@@ -498,21 +498,21 @@ TEST_CASE("TLS: loseConnection before the handshake with nothing written closes 
 TEST_CASE("TLS: a peer that does not answer close_notify is waited for five seconds") {
   Pair pair;
   pair.run();
-  pair.pump->server().pauseProducing();
+  pair.pump->serverIO().pauseProducing();
   pair.client->transport().loseConnection();
   pair.pump->flush();
   SUBCASE("then the lower transport closes") {
     pair.clock.advance(4999ms);
-    CHECK_FALSE(pair.pump->client().disconnecting());
+    CHECK_FALSE(pair.pump->clientIO().disconnecting());
     pair.clock.advance(1ms);
-    CHECK(pair.pump->client().disconnecting());
-    pair.pump->server().resumeProducing();
+    CHECK(pair.pump->clientIO().disconnecting());
+    pair.pump->serverIO().resumeProducing();
     pair.pump->flush();
     CHECK(pair.client->lostCleanly());
     CHECK(pair.server->lostCleanly());
   }
   SUBCASE("or until it is gone") {
-    pair.pump->server().abortConnection();
+    pair.pump->serverIO().abortConnection();
     pair.pump->flush();
     CHECK(pair.client->lost->check<ConnectionLost>());
   }
@@ -555,10 +555,10 @@ TEST_CASE("TLS: abortConnection") {
   }
   SUBCASE("after loseConnection") {
     pair.run();
-    pair.pump->server().pauseProducing();
+    pair.pump->serverIO().pauseProducing();
     pair.client->transport().loseConnection();
     pair.client->transport().abortConnection();
-    pair.pump->server().resumeProducing();
+    pair.pump->serverIO().resumeProducing();
     pair.pump->flush();
   }
   SUBCASE("in dataReceived") {
@@ -791,10 +791,10 @@ TEST_CASE("TLS: what a producer throws ends the connection") {
 TEST_CASE("TLS: writeSequence makes one record") {
   Pair pair;
   pair.run();
-  std::size_t before = pair.pump->client().queued();
+  std::size_t before = pair.pump->clientIO().queued();
   std::string_view pieces[] = {"a", "b", "", "c"};
   pair.client->transport().writeSequence(pieces);
-  CHECK(pair.pump->client().queued() - before < 40);
+  CHECK(pair.pump->clientIO().queued() - before < 40);
   pair.pump->flush();
   CHECK(pair.server->received == "abc");
 }

@@ -129,7 +129,7 @@ TEST_CASE("MemoryReactor: nothing connects by itself; flush connects and exchang
   CHECK(factory->protocol->transport().getPeer() == Address(IPv4Address{"10.0.0.5", 80}));
   CHECK(reactor.tcpClients().empty());
   REQUIRE(reactor.connections().size() == 1);
-  CHECK(reactor.connections()[0]->server().getHost() == Address(IPv4Address{"10.0.0.5", 80}));
+  CHECK(reactor.connections()[0]->serverIO().getHost() == Address(IPv4Address{"10.0.0.5", 80}));
   CHECK_FALSE(reactor.flush());
 
   factory->protocol->transport().write("hello");
@@ -375,6 +375,19 @@ TEST_CASE("MemoryReactor: time stands still until advance") {
   reactor.advance(1s);
   CHECK(calls == 1);
   CHECK(reactor.seconds() == 5s);
+}
+
+TEST_CASE("MemoryReactor::flush runs the calls that are due, and no others") {
+  MemoryReactor reactor;
+  reactor.listenTCP(80, forProtocol<Echo>());
+  auto factory = std::make_shared<ProbeClientFactory>();
+  int later = 0;
+  reactor.callLater(0s, [&] { reactor.connectTCP("10.0.0.1", 80, factory); });
+  reactor.callLater(1ns, [&] { ++later; });
+  CHECK(reactor.flush());
+  CHECK(factory->protocol);
+  CHECK(later == 0);
+  CHECK(reactor.seconds() == 0s);
 }
 
 TEST_CASE("MemoryReactor: ports, connectors and protocols that outlive it are inert") {

@@ -110,7 +110,7 @@ TEST_CASE("FakeTransport: writeSequence writes its pieces") {
   p.client->transport().write("a");
   const std::string_view pieces[] = {"b", "c", "d"};
   p.client->transport().writeSequence(pieces);
-  CHECK(p.pump.client().queued() == 4);
+  CHECK(p.pump.clientIO().queued() == 4);
   p.pump.flush();
   CHECK(p.server->data == "abcd");
 }
@@ -281,7 +281,7 @@ TEST_CASE("a paused end writing to one that has gone is reset") {
 TEST_CASE("pauseProducing: nothing is delivered until resumeProducing") {
   Pair p;
   p.server->transport().pauseProducing();
-  CHECK(p.pump.server().paused());
+  CHECK(p.pump.serverIO().paused());
   p.client->transport().write("abc");
   CHECK_FALSE(p.pump.flush());
   CHECK(p.server->data == "");
