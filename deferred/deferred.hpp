@@ -262,6 +262,8 @@ Deferred<void> Deferred<T>::chainDeferred(Resolver<T> target, Here where) && {
 
 namespace detail {
 
+TimeoutError timeoutError(Duration limit);
+
 // The two links that addTimeout adds, and the timer between them.
 struct Timeout {
   bool timedOut = false;
@@ -321,8 +323,7 @@ template <class T>
 Deferred<T>& Deferred<T>::addTimeout(Duration timeout, Time& time, Here where) & {
   auto cancelledToTimedOut = [](Result<T> result, Duration limit) -> Result<T> {
     if (result.ok() || !result.failure().template check<CancelledError>()) return result;
-    return Failure(
-        TimeoutError("no result within " + std::to_string(std::chrono::duration<double>(limit).count()) + " s"));
+    return Failure(detail::timeoutError(limit));
   };
   return addTimeout(timeout, time, cancelledToTimedOut, where);
 }

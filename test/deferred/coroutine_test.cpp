@@ -12,6 +12,7 @@
 #include <deferred/functions.hpp>
 #include <deferred/list.hpp>
 #include <deferred/sync.hpp>
+#include <test/support/small_stack.hpp>
 #include <test/support/unhandled.hpp>
 
 using namespace torsion;
@@ -233,19 +234,23 @@ TEST_CASE("a coroutine that catches the cancel and waits again needs a second on
   }
 }
 
-TEST_CASE("cancel reaches through stacked coroutines") {
-  Resolver<int> r;
+TEST_CASE("cancel reaches through 100,000 stacked coroutines, without their height on the stack") {
   bool cancelled = false;
-  r.onCancel([&](const Resolver<int>&) { cancelled = true; });
-  Deferred<int> d = addTen(r.deferred());
-  for (int i = 0; i < 100000; ++i) {
-    auto next = addTen(std::move(d));
-    d = std::move(next);
-  }
-  d.cancel();
+  std::string seen;
+  onSmallStack([&] {
+    Resolver<int> r;
+    r.onCancel([&](const Resolver<int>&) { cancelled = true; });
+    Deferred<int> d = addTen(r.deferred());
+    for (int i = 0; i < 100000; ++i) {
+      auto next = addTen(std::move(d));
+      d = std::move(next);
+    }
+    d.cancel();
+    seen = peek(d);
+    d.addErrback([](const Failure&) { return 0; });
+  });
   CHECK(cancelled);
-  CHECK(peek(d) == "!cancelled");
-  d.addErrback([](const Failure&) { return 0; });
+  CHECK(seen == "!cancelled");
 }
 
 TEST_CASE("a coroutine that translates the error of a cancel") {
@@ -352,26 +357,32 @@ TEST_CASE("a coroutine that waits for what can never fire is destroyed, its loca
 }
 
 TEST_CASE("a million coroutines, each waiting for the one made before it, need no stack") {
-  Resolver<int> innermost;
-  Deferred<int> last = innermost.deferred();
-  auto addOne = [](Deferred<int> d) -> Deferred<int> { co_return 1 + co_await std::move(d); };
-  for (int i = 0; i < 1000000; ++i) {
-    auto next = addOne(std::move(last));
-    last = std::move(next);
-  }
-  SUBCASE("to fire") {
-    innermost.callback(0);
-    CHECK(peek(last) == "1000000");
-  }
-  SUBCASE("to be dropped") {
-    last.addErrback([](const Failure&) { return 0; });
-    {
-      auto gone = std::move(last);
+  std::string fired, broken;
+  onSmallStack([&] {
+    auto addOne = [](Deferred<int> d) -> Deferred<int> { co_return 1 + co_await std::move(d); };
+    for (auto* seen : {&fired, &broken}) {
+      Resolver<int> innermost;
+      Deferred<int> last = innermost.deferred();
+      for (int i = 0; i < 1000000; ++i) {
+        auto next = addOne(std::move(last));
+        last = std::move(next);
+      }
+      if (seen == &fired) {
+        innermost.callback(0);
+        *seen = peek(last);
+      } else {
+        last.addErrback([&](const BrokenDeferred&) { return broken = "broken", 0; });
+        {
+          auto gone = std::move(last);
+        }
+        {
+          auto gone = std::move(innermost);
+        }
+      }
     }
-    {
-      auto gone = std::move(innermost);
-    }
-  }
+  });
+  CHECK(fired == "1000000");
+  CHECK(broken == "broken");
 }
 
 TEST_CASE("a loop over fired Deferreds needs no stack") {

@@ -1,0 +1,128 @@
+// How often a chain allocates.
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include <doctest/doctest.h>
+
+#include <deferred/deferred.hpp>
+#include <deferred/functions.hpp>
+
+using namespace torsion;
+
+namespace {
+thread_local long allocations = 0;
+}
+
+// The program's allocator, counting. ASan checks these too, since they stand on malloc.
+void* operator new(std::size_t size) {
+  ++allocations;
+  if (void* p = std::malloc(size)) return p;
+  throw std::bad_alloc();
+}
+void* operator new(std::size_t size, std::align_val_t align) {
+  ++allocations;
+  auto alignment = static_cast<std::size_t>(align);
+  if (void* p = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment)) return p;
+  throw std::bad_alloc();
+}
+void operator delete(void* p) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, std::size_t) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, std::align_val_t) noexcept {
+  std::free(p);
+}
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
+  std::free(p);
+}
+
+namespace {
+
+template <class F>
+long allocationsIn(F f) {
+  long before = allocations;
+  f();
+  return allocations - before;
+}
+
+}  // namespace
+
+TEST_CASE("a chain with ten callbacks allocates once") {
+  long a = 1, b = 2, sum = 0;
+  CHECK(allocationsIn([&] {
+          Resolver<int> r;
+          auto d = r.deferred();
+          for (int i = 0; i < 10; ++i) d.addCallback([pa = &a, pb = &b](int n) { return n + int(*pa + *pb); });
+          r.callback(0);
+          std::move(d).addCallback([&](int n) { sum = n; });
+        }) == 1);
+  CHECK(sum == 30);
+}
+
+TEST_CASE("ten callbacks with strings and three captured words allocate at most once more") {
+  long a = 1, b = 2, c = 3;
+  CHECK(allocationsIn([&] {
+          Resolver<std::string> r;
+          auto d = r.deferred();
+          for (int i = 0; i < 10; ++i) {
+            d.addCallback([pa = &a, pb = &b, pc = &c](std::string s) {
+              ++*pa, ++*pb, ++*pc;
+              return s;
+            });
+          }
+          r.callback("short");
+        }) <= 2);
+}
+
+TEST_CASE("a callback added to a fired chain allocates nothing") {
+  auto d = succeed(1);
+  CHECK(allocationsIn([&] {
+          for (int i = 0; i < 100; ++i) {
+            d.addCallback([](int n) { return n + 1; });
+            d.addErrback([](const Failure&) { return 0; });
+            d.addBoth([](Result<int> r) { return r; });
+          }
+        }) == 0);
+}
+
+TEST_CASE("returning a fired Deferred allocates that Deferred alone, awaiting one nothing") {
+  Deferred<int> d;
+  d.addCallback([](int n) { return succeed(n); });
+  CHECK(allocationsIn([&] { d.callback(1); }) == 1);
+  long inLoop = 0;
+  auto run = [&]() -> Deferred<int> {
+    int sum = 0;
+    auto ready = succeed(1);
+    inLoop = allocationsIn([] {});
+    long before = allocations;
+    for (int i = 0; i < 10; ++i) sum += co_await ready;
+    inLoop = allocations - before;
+    co_return sum;
+  };
+  auto coroutine = run();
+  CHECK(inLoop == 0);
+  // The coroutine's frame and its chain.
+  auto empty = []() -> Deferred<void> { co_return; };
+  CHECK(allocationsIn([&] { empty(); }) <= 2);
+}
+
+TEST_CASE("a failure allocates its exception and its trail") {
+  struct Other : std::runtime_error {
+    using runtime_error::runtime_error;
+  };
+  Resolver<int> r;
+  auto d = r.deferred();
+  for (int i = 0; i < 10; ++i) d.addErrback([](const Other&) { return 0; });
+  Failure failure(CancelledError{});
+  CHECK(allocationsIn([&] { r.errback(std::move(failure)); }) == 1);
+  d.addErrback([](const CancelledError&) { return 0; });
+}
+
+TEST_CASE("a Chain is at most 768 bytes") {
+  CHECK(sizeof(detail::Chain) <= 768);
+}
