@@ -81,6 +81,41 @@ def benchmarks(programs):
                 "allocations and exceptions are a whole chain's",
             ],
         ),
+        Benchmark(
+            "timers",
+            "A million timers (CPU ns each)",
+            {
+                "Torsion": built("timers_torsion"),
+                "libuv": built("timers_libuv"),
+                "Asio": built("timers_asio"),
+                "Twisted": python("timers_twisted.py"),
+            },
+            {
+                "schedule": ("schedule", "ns"),
+                "postpone": ("postpone", "ns"),
+                "cancel": ("cancel", "ns"),
+                "postpone_random": ("postpone, random order", "ns"),
+                "cancel_random": ("cancel, random order", "ns"),
+                "expire": ("expire after one postponement", "ns"),
+            },
+            "libuv",
+            [
+                Target("schedule", 60),
+                Target("postpone", 25),
+                Target("cancel", 20),
+                Target("postpone_random", 1, "libuv"),
+                Target("cancel_random", 1, "libuv"),
+                Target("expire", 1, "libuv"),
+            ],
+            [
+                "each timer has a callable of 16 bytes; they are due in 60 to 120 s, those that expire within 1.5 s",
+                "Torsion: Reactor::callLater, DelayedCall::reset and cancel, which destroys the callable at once",
+                "libuv: uv_timer_t and a std::function in an array made beforehand, uv_timer_start again, uv_timer_stop",
+                "Asio: steady_timer in an array made beforehand, expires_after and async_wait again, cancel, with the turn of the"
+                " loop that destroys the callables",
+                "Twisted: Python's callLater, reset, cancel, 200,000 of them",
+            ],
+        ),
     ]
 
 
