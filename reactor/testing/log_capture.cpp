@@ -40,6 +40,16 @@ std::vector<LogEvent> LogCapture::events() const {
   return events_;
 }
 
+std::vector<std::string> LogCapture::takeErrorTexts() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::string> texts;
+  std::erase_if(events_, [&](const LogEvent& event) {
+    if (event.failure) texts.push_back(event.text() + "\n" + event.failure->getTraceback());
+    return event.failure.has_value();
+  });
+  return texts;
+}
+
 std::vector<Failure> LogCapture::take(bool (*wanted)(const Failure&)) {
   std::lock_guard lock(mutex_);
   std::vector<Failure> taken;

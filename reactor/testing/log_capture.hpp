@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include <deferred/failure.hpp>
@@ -29,6 +30,8 @@ class LogCapture {
   std::vector<Failure> flushLoggedErrors() {
     return take([](const Failure& failure) { return sizeof...(E) == 0 || failure.check<E...>(); });
   }
+  /// Takes out the same, as texts: the message and the Failure's traceback. What a fixture fails its test with.
+  std::vector<std::string> takeErrorTexts();
 
  private:
   std::vector<Failure> take(bool (*wanted)(const Failure&));

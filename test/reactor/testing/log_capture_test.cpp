@@ -1,6 +1,8 @@
 #include <reactor/testing/log_capture.hpp>
 
 #include <stdexcept>
+#include <string>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -44,6 +46,15 @@ TEST_CASE("LogCapture::flushLoggedErrors takes out the failures of the types ask
   CHECK(capture.flushLoggedErrors<>().size() == 1);
   REQUIRE(capture.events().size() == 1);
   CHECK(capture.events()[0].text() == "no failure");
+}
+
+TEST_CASE("LogCapture::takeErrorTexts takes out all failures, as texts") {
+  LogCapture capture;
+  logger.failure("bad {n}", std::runtime_error("x"), {{"n", 1}});
+  logger.error("no failure");
+  CHECK(capture.takeErrorTexts() == std::vector<std::string>{"bad 1\nstd::runtime_error: x"});
+  CHECK(capture.takeErrorTexts().empty());
+  CHECK(capture.events().size() == 1);
 }
 
 TEST_CASE("LogCapture: the one made last collects; errors it leaves go to the one outside") {

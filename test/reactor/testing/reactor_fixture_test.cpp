@@ -1,0 +1,42 @@
+#include <reactor/testing/reactor_fixture.hpp>
+
+#include <chrono>
+#include <stdexcept>
+#include <string>
+
+#include <doctest/doctest.h>
+
+#include <deferred/functions.hpp>
+#include <reactor/logger.hpp>
+#include <reactor/task.hpp>
+#include <reactor/testing/assertions.hpp>
+
+using namespace torsion;
+using namespace std::chrono_literals;
+
+TEST_CASE_FIXTURE(ReactorFixture, "ReactorFixture::wait turns the reactor until there is a result") {
+  CHECK(wait(succeed(5)) == 5);
+  CHECK(wait(deferLater(reactor, 0s, [] { return std::string("x"); })) == "x");
+  wait(deferLater(reactor, 0s));
+  CHECK_THROWS_AS(wait(deferLater(reactor, 0s, [] { throw std::range_error("x"); })), std::range_error);
+  CHECK(finish().empty());
+}
+
+TEST_CASE_FIXTURE(ReactorFixture, "ReactorFixture::wait gives up") {
+  Resolver<int> never;
+  CHECK_THROWS_AS(wait(never.deferred(), 0s), TestFailure);
+  CHECK(finish().empty());
+}
+
+TEST_CASE_FIXTURE(ReactorFixture, "ReactorFixture::finish names what was left, and who made it") {
+  const std::string here = "reactor_fixture_test.cpp:" + std::to_string(__LINE__ + 1);
+  auto left = reactor.callLater(1h, [] {});
+  Logger("test").failure("bad", std::runtime_error("x"));
+  const auto problems = finish();
+  REQUIRE(problems.size() == 2);
+  CHECK(problems[0] == "an error was logged: bad\nstd::runtime_error: x");
+  CHECK(problems[1].starts_with("a call was left, due in "));
+  CHECK(problems[1].ends_with(here));
+  left.cancel();
+  CHECK(finish().empty());
+}
