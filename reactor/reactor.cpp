@@ -72,6 +72,7 @@ void ReactorImpl::close() {
   closing = true;
   while (open.next != &open) disconnectAll();
   endThreadPool();
+  names.reset();
   timedCalls.reset();
   for (ThreePhaseEvent& event : events) event = {};
   threadCalls.clear();

@@ -20,8 +20,10 @@
 
 #include <deferred/function.hpp>
 #include <deferred/time.hpp>
+#include <reactor/detail/stream_buffers.hpp>
 #include <reactor/detail/system_events.hpp>
 #include <reactor/detail/timer_queue.hpp>
+#include <reactor/names.hpp>
 #include <reactor/reactor.hpp>
 
 namespace torsion::detail {
@@ -116,6 +118,11 @@ struct ReactorImpl {
   void suggestThreadPoolSize(std::size_t threads);
   /// Ends the thread pool when its jobs are done; meanwhile their calls to this thread are made.
   void endThreadPool();
+
+  StreamBuffers buffers;
+  std::unique_ptr<DNSResolver> names;  // once one has been looked up
+  /// For handles that may outlive the reactor.
+  std::shared_ptr<ReactorImpl> alive{this, [](ReactorImpl*) {}};
 
   DisconnectableLinks open;
   TimerQueue::Pointer timedCalls;

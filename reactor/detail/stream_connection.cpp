@@ -1,0 +1,328 @@
+#include <reactor/detail/stream_connection.hpp>
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include <deferred/functions.hpp>
+#include <reactor/detail/socket_address.hpp>
+#include <reactor/error.hpp>
+#include <reactor/logger.hpp>
+
+namespace torsion::detail {
+namespace {
+
+const Logger kLog("torsion.reactor");
+
+// A write of at least this size, made while the protocol is being called and nothing is queued, is sent from the
+// caller's memory.
+constexpr std::size_t kDirectSize = 8192;
+// Chunks read from one connection before the others have their turn.
+constexpr int kReadsPerTurn = 4;
+
+// Shared by all connections: making one costs two allocations.
+const Failure& connectionDone() {
+  static const Failure failure{ConnectionDone()};
+  return failure;
+}
+
+Failure lostFor(int osError) {
+  return ConnectionLost("Connection to the other side was lost in a non-clean fashion: " +
+                        std::generic_category().message(osError));
+}
+
+}  // namespace
+
+template <void (StreamConnection::*Method)()>
+struct StreamConnection::Handler {
+  Ref<StreamConnection> self;
+  void operator()(const boost::system::error_code& = {}) const { (self.get()->*Method)(); }
+};
+
+StreamConnection::StreamConnection(ReactorImpl& reactor, Descriptor descriptor, Address peer,
+                                   const std::source_location& where)
+    : Disconnectable(reactor, where), reactor_(reactor), descriptor_(std::move(descriptor)), peer_(std::move(peer)) {
+  ref();  // until the loss has been delivered
+}
+
+void StreamConnection::start(std::shared_ptr<Protocol> protocol) {
+  if (!descriptor_) return;
+  if (callProtocol([&] { protocol->makeConnection(*this); })) armRead();
+}
+
+Address StreamConnection::getHost() const {
+  return descriptor_ ? localAddress(fd()) : Address();
+}
+
+// ---- reading
+
+void StreamConnection::armRead() {
+  if (readArmed_ || !wantsToRead()) return;
+  readArmed_ = true;
+  descriptor_->async_wait(Descriptor::wait_read, Handler<&StreamConnection::readable>{Ref(*this)});
+}
+
+void StreamConnection::resumeProducing() {
+  paused_ = false;
+  armRead();
+}
+
+void StreamConnection::readable() {
+  readArmed_ = false;
+  const std::span<char> buffer = reactor_.buffers.readBuffer();
+  for (int i = 0; i < kReadsPerTurn && wantsToRead(); ++i) {
+    const ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN && errno != EWOULDBLOCK) return finish(lostFor(errno));
+      break;
+    }
+    if (n == 0) {
+      endOfFile();
+      break;
+    }
+    const std::size_t size = static_cast<std::size_t>(n);
+    if (!callProtocol([&] { protocol()->dataReceived({buffer.data(), size}); })) return;
+    if (size < buffer.size()) break;
+  }
+  armRead();
+}
+
+void StreamConnection::endOfFile() {
+  auto* half = dynamic_cast<HalfCloseableProtocol*>(protocol());
+  if (!half) return finish(connectionDone());
+  readClosed_ = true;
+  if (callProtocol([&] { half->readConnectionLost(); }) && writeClosed_) finish(connectionDone());
+}
+
+// Calls a method of the protocol and sends what it wrote; false if the connection is over. What the method throws ends
+// the connection.
+template <class F>
+bool StreamConnection::callProtocol(F&& f) {
+  corked_ = true;
+  sentDirectly_ = false;
+  try {
+    f();
+  } catch (...) {
+    failed("a protocol");
+  }
+  corked_ = false;
+  if (descriptor_) flush();
+  return descriptor_.has_value();
+}
+
+// ---- writing
+
+void StreamConnection::write(std::string_view data) {
+  if (refusesWrites() || data.empty()) return;
+  append(data);
+  queueChanged();
+}
+
+void StreamConnection::writeSequence(std::span<const std::string_view> pieces) {
+  if (refusesWrites()) return;
+  for (const std::string_view piece : pieces) append(piece);
+  queueChanged();
+}
+
+void StreamConnection::append(std::string_view data) {
+  if (!descriptor_) return;
+  if (queue_.empty()) {
+    if (corked_ && !sentDirectly_ && !producer_ && data.size() >= kDirectSize) {
+      sentDirectly_ = true;
+      data.remove_prefix(sendNow(data));
+      if (data.empty() || !descriptor_) return;
+    }
+    if (queue_.capacity() < data.size()) queue_ = reactor_.buffers.takeSpare();
+  }
+  queue_.append(data);
+}
+
+void StreamConnection::queueChanged() {
+  if (!descriptor_ || queue_.empty()) return;
+  if (writeLimit_ != 0 && queued() > writeLimit_) {
+    return finish(ConnectionLost("The connection was dropped: more than " + std::to_string(writeLimit_) +
+                                 " bytes were waiting for the other side to read"));
+  }
+  flushSoon();
+  if (producer_ && streaming_ && !producerPaused_ && queued() > kHighWater) {
+    producerPaused_ = true;
+    callProducer(&Producer::pauseProducing);
+  }
+}
+
+// Sends what the kernel takes now, and returns how much that was. On an error the connection ends.
+std::size_t StreamConnection::sendNow(std::string_view data) {
+  for (;;) {
+    const ssize_t n = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n >= 0) return static_cast<std::size_t>(n);
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) finish(lostFor(errno));
+    return 0;
+  }
+}
+
+// At the end of this turn, unless a flush is to come anyway.
+void StreamConnection::flushSoon() {
+  if (corked_ || flushPosted_ || writeArmed_ || !descriptor_) return;
+  flushPosted_ = true;
+  asio::post(reactor_.context, Handler<&StreamConnection::flushPosted>{Ref(*this)});
+}
+
+void StreamConnection::flushPosted() {
+  flushPosted_ = false;
+  if (descriptor_) flush();
+}
+
+void StreamConnection::writable() {
+  writeArmed_ = false;
+  if (descriptor_) flush();
+}
+
+void StreamConnection::flush() {
+  if (writeArmed_) return;
+  bool emptied = false;
+  if (!queue_.empty()) {
+    sent_ += sendNow(std::string_view(queue_).substr(sent_));
+    if (!descriptor_) return;
+    emptied = sent_ == queue_.size();
+    if (emptied) {
+      sent_ = 0;
+      reactor_.buffers.giveSpare(std::move(queue_));
+      queue_ = {};
+    } else {
+      if (sent_ > queue_.size() / 2) queue_.erase(0, std::exchange(sent_, 0));
+      writeArmed_ = true;
+      descriptor_->async_wait(Descriptor::wait_write, Handler<&StreamConnection::writable>{Ref(*this)});
+    }
+  }
+  if (!drainWaiters_.empty() && queued() < kHighWater) {
+    for (const auto& waiter : std::exchange(drainWaiters_, {})) waiter.callback();
+  }
+  if (!descriptor_ || !queue_.empty()) return;
+  if (producer_) {
+    if (emptied && (!streaming_ || producerPaused_)) {
+      producerPaused_ = false;
+      callProducer(&Producer::resumeProducing);
+    }
+  } else if (closing_) {
+    finish(connectionDone());
+  } else if (writeClosing_ && !writeClosed_) {
+    closeWriteSide();
+  }
+}
+
+void StreamConnection::closeWriteSide() {
+  writeClosed_ = true;
+  ::shutdown(fd(), SHUT_WR);
+  auto* half = dynamic_cast<HalfCloseableProtocol*>(protocol());
+  if (half && !callProtocol([&] { half->writeConnectionLost(); })) return;
+  if (readClosed_) finish(connectionDone());
+}
+
+void StreamConnection::registerProducer(Producer& producer, bool streaming) {
+  if (producer_) {
+    throw std::logic_error("registerProducer: another producer is registered; unregister that one first");
+  }
+  if (!descriptor_) return producer.stopProducing();
+  producer_ = &producer;
+  streaming_ = streaming;
+  producerPaused_ = false;
+  if (!streaming) callProducer(&Producer::resumeProducing);
+}
+
+void StreamConnection::unregisterProducer() {
+  producer_ = nullptr;
+  if (closing_ || writeClosing_) flushSoon();
+}
+
+void StreamConnection::callProducer(void (Producer::*method)()) {
+  try {
+    (producer_->*method)();
+  } catch (...) {
+    failed("a producer");
+  }
+}
+
+Deferred<void> StreamConnection::drained() {
+  if (reason_) return fail<void>(*reason_);
+  if (queued() < kHighWater) return succeed();
+  return drainWaiters_.emplace_back().deferred();
+}
+
+// ---- closing
+
+void StreamConnection::loseConnection() {
+  if (closing_) return;
+  closing_ = true;
+  flushSoon();
+}
+
+void StreamConnection::loseWriteConnection() {
+  if (closing_ || writeClosing_) return;
+  writeClosing_ = true;
+  flushSoon();
+}
+
+void StreamConnection::abortConnection() {
+  if (!descriptor_) return;
+  const linger reset{1, 0};
+  ::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  finish(ConnectionAborted());
+}
+
+void StreamConnection::failed(const char* what) {
+  const Failure failure = Failure::current();
+  kLog.failure("Unhandled error in {what}; the connection with {peer} ends", failure,
+               {{"what", what}, {"peer", torsion::describe(peer_)}});
+  finish(failure);
+}
+
+// Closes the descriptor now and tells the protocol on a later turn.
+void StreamConnection::finish(Failure reason) {
+  if (reason_) return;
+  close(std::move(reason));
+  asio::post(reactor_.context, Handler<&StreamConnection::deliverLost>{Ref(*this)});
+}
+
+void StreamConnection::close(Failure reason) {
+  reason_ = std::move(reason);
+  descriptor_.reset();
+  sent_ = 0;
+  queue_ = {};
+}
+
+void StreamConnection::shutdown() {
+  if (!reason_) close(ConnectionLost("The reactor was stopped."));
+  deliverLost();
+}
+
+void StreamConnection::deliverLost() {
+  if (lostDelivered_) return;
+  lostDelivered_ = true;
+  leave();
+  for (const auto& waiter : std::exchange(drainWaiters_, {})) waiter.errback(*reason_);
+  if (producer_) {
+    callProducer(&Producer::stopProducing);
+    producer_ = nullptr;
+  }
+  if (Protocol* p = protocol()) {
+    try {
+      p->connectionLost(*reason_);
+    } catch (...) {
+      kLog.failure("Unhandled error in connectionLost; the peer was {peer}", Failure::current(),
+                   {{"peer", torsion::describe(peer_)}});
+    }
+  }
+  if (protocol()) protocol()->detachTransport();
+  ended(*reason_);
+  unref();
+}
+
+}  // namespace torsion::detail

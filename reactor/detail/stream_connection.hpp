@@ -1,0 +1,148 @@
+// The transport of every stream socket (TCP, UNIX): reads into one buffer that the reactor's connections share,
+// collects what is written during a turn and sends it at its end.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <deferred/deferred.hpp>
+#include <deferred/failure.hpp>
+#include <reactor/address.hpp>
+#include <reactor/detail/reactor_impl.hpp>
+#include <reactor/protocol.hpp>
+#include <reactor/transport.hpp>
+
+namespace torsion::detail {
+
+namespace asio = boost::asio;
+using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
+
+/// A counted pointer; Asio's handlers keep their object alive with it.
+template <class T>
+class Ref {
+ public:
+  explicit Ref(T& object) noexcept : object_(&object) { object_->ref(); }
+  Ref(Ref&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
+  Ref(const Ref& other) noexcept : object_(other.object_) {
+    if (object_) object_->ref();
+  }
+  Ref& operator=(Ref other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~Ref() {
+    if (object_) object_->unref();
+  }
+  T* get() const noexcept { return object_; }
+  T* operator->() const noexcept { return object_; }
+
+ private:
+  T* object_;
+};
+
+class StreamConnection : public Transport, public Disconnectable {
+ public:
+  static constexpr std::size_t kHighWater = 65536;
+
+  /// Takes over a connected, non-blocking descriptor. It lives until its protocol's connectionLost has returned.
+  StreamConnection(ReactorImpl& reactor, Descriptor descriptor, Address peer, const std::source_location& where);
+
+  /// Calls protocol->connectionMade() and starts to read.
+  void start(std::shared_ptr<Protocol> protocol);
+
+  void write(std::string_view data) override;
+  void writeSequence(std::span<const std::string_view> pieces) override;
+  void loseConnection() override;
+  void abortConnection() override;
+  void loseWriteConnection() override;
+  bool disconnecting() const noexcept override { return closing_ || !descriptor_; }
+  Address getPeer() const override { return peer_; }
+  Address getHost() const override;
+  void registerProducer(Producer& producer, bool streaming) override;
+  void unregisterProducer() override;
+  Deferred<void> drained() override;
+  void setWriteLimit(std::size_t bytes) override { writeLimit_ = bytes; }
+  void pauseProducing() override { paused_ = true; }
+  void resumeProducing() override;
+
+  void ref() noexcept { ++refs_; }
+  void unref() noexcept {
+    if (--refs_ == 0) delete this;
+  }
+
+  void shutdown() override;
+
+ protected:
+  ~StreamConnection() override = default;
+  /// The native descriptor, or -1 once it is closed.
+  int fd() const noexcept { return descriptor_ ? const_cast<Descriptor&>(*descriptor_).native_handle() : -1; }
+  /// Called once, after the protocol's connectionLost.
+  virtual void ended(const Failure& reason) { (void)reason; }
+
+ private:
+  template <void (StreamConnection::*Method)()>
+  struct Handler;
+
+  std::size_t queued() const noexcept { return queue_.size() - sent_; }
+  bool refusesWrites() const noexcept {
+    return !descriptor_ || writeClosed_ || ((closing_ || writeClosing_) && !producer_);
+  }
+  bool wantsToRead() const noexcept { return descriptor_ && !paused_ && !closing_ && !readClosed_; }
+
+  void armRead();
+  void readable();
+  void endOfFile();
+  template <class F>
+  bool callProtocol(F&& f);
+
+  void callProducer(void (Producer::*method)());
+  void failed(const char* what);
+
+  void append(std::string_view data);
+  void queueChanged();
+  std::size_t sendNow(std::string_view data);
+  void flushSoon();
+  void flushPosted();
+  void writable();
+  void flush();
+  void closeWriteSide();
+
+  void finish(Failure reason);
+  void close(Failure reason);
+  void deliverLost();
+
+  ReactorImpl& reactor_;
+  std::optional<Descriptor> descriptor_;
+  std::string queue_;
+  std::size_t sent_ = 0;
+  std::size_t writeLimit_ = 0;
+  Producer* producer_ = nullptr;
+  std::vector<Resolver<void>> drainWaiters_;
+  std::optional<Failure> reason_;
+  Address peer_;
+  unsigned refs_ = 0;
+  bool streaming_ : 1 = false;
+  bool producerPaused_ : 1 = false;
+  bool paused_ : 1 = false;
+  bool corked_ : 1 = false;        // a flush follows by itself: the protocol is being called
+  bool sentDirectly_ : 1 = false;  // in this cork
+  bool readArmed_ : 1 = false;
+  bool writeArmed_ : 1 = false;
+  bool flushPosted_ : 1 = false;
+  bool closing_ : 1 = false;
+  bool writeClosing_ : 1 = false;
+  bool writeClosed_ : 1 = false;
+  bool readClosed_ : 1 = false;
+  bool lostDelivered_ : 1 = false;
+};
+
+}  // namespace torsion::detail
