@@ -34,6 +34,7 @@ Deferred<T> fail(Failure failure, std::source_location where = std::source_locat
 /// Calls f(args...), whatever it is, and gives a Deferred of its outcome: a Deferred that it returns, or one that has
 /// fired with its value, or failed with the Result or Failure it returns or what it throws. Also Twisted's execute.
 template <class F, class... A>
+  requires std::is_invocable_v<F, A...>
 auto maybeDeferred(F&& f, A&&... args) {
   using R = std::remove_cvref_t<std::invoke_result_t<F, A...>>;
   using T = detail::After<void, R>;
@@ -58,7 +59,9 @@ auto maybeDeferred(F&& f, A&&... args) {
 }
 
 /// Twisted's execute: as maybeDeferred, for a callable that returns no Deferred.
+// Constrained because Asio looks for an execute() in the namespaces of its handlers' types.
 template <class F, class... A>
+  requires std::is_invocable_v<F, A...>
 auto execute(F&& f, A&&... args) {
   static_assert(!detail::returnsDeferred<std::invoke_result_t<F, A...>>,
                 "execute: the callable returns a Deferred; use maybeDeferred");

@@ -61,3 +61,13 @@ TEST_CASE("execute makes a Deferred of a plain call") {
   CHECK(outcome(execute([](int n) { return n; }, 1)) == "ok");
   CHECK(outcome(execute([]() -> int { throw std::runtime_error("thrown"); })) == "thrown");
 }
+
+// Asio asks so for an execute() of its own, and finds ours where a handler's type has to do with Torsion.
+template <class F>
+concept Executes = requires(F f) { torsion::execute(f, 1); };
+
+TEST_CASE("execute takes only what can be called") {
+  static_assert(Executes<int (*)(int)>);
+  static_assert(!Executes<int (*)()>);
+  static_assert(!Executes<Failure>);
+}
