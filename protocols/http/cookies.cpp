@@ -80,6 +80,11 @@ std::int64_t CookieJar::wallClock() {
 }
 
 void CookieJar::set(Cookie cookie) {
+  if (!isHeaderValue(cookie.name) || !isHeaderValue(cookie.value) ||
+      cookie.name.find_first_of("=;") != std::string::npos || cookie.value.find(';') != std::string::npos) {
+    throw InvalidRequest("Invalid cookie " + cookie.host +
+                         ": no control character or ';' may be in it, nor '=' in its name");
+  }
   cookie.host = toLower(cookie.host);
   for (Cookie& old : cookies_) {
     if (old.name == cookie.name && old.host == cookie.host && old.path == cookie.path) {

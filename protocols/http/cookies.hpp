@@ -24,7 +24,8 @@ class CookieJar {
     std::optional<std::int64_t> expires = {};  ///< seconds since 1970; none: kept as long as the jar
   };
 
-  /// Adds a cookie for `host`, or replaces the one of that name, host and path.
+  /// Adds a cookie for `host`, or replaces the one of that name, host and path. Throws InvalidRequest if it would end
+  /// its header, or itself, too early.
   void set(Cookie cookie);
   void set(std::string_view name, std::string_view value, std::string_view host) {
     set({std::string(name), std::string(value), std::string(host)});

@@ -96,7 +96,7 @@ class HttpParser<Head>::Impl {
   std::string_view body() const noexcept { return message_ ? message_->body : std::string_view(); }
   bool inBody() const noexcept { return message_ && message_->headReported && !ended_; }
   bool started() const noexcept { return !ended_ && (message_ || !pending_.empty()); }
-  void expectNoBody() noexcept { noBody_ = true; }
+  void expectNoBody(bool noBody) noexcept { noBody_ = noBody; }
 
  private:
   // One message. Beast gives the start line and the fields as soon as it has them, as views of what it was given then.
@@ -161,7 +161,6 @@ class HttpParser<Head>::Impl {
     message_.reset();
     headBytes_ = 0;
     ended_ = false;
-    noBody_ = false;
   }
 
   /// Makes ready for a message; false if nothing of it is there yet. May move `in` to pending_, `data` with it.
@@ -266,8 +265,8 @@ bool HttpParser<Head>::started() const noexcept {
   return impl_->started();
 }
 template <class Head>
-void HttpParser<Head>::expectNoBody() {
-  impl_->expectNoBody();
+void HttpParser<Head>::expectNoBody(bool noBody) {
+  impl_->expectNoBody(noBody);
 }
 
 template class HttpParser<RequestHead>;

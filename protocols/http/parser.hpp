@@ -70,8 +70,9 @@ class HttpParser {
   /// True from the first byte of a message until its `end`.
   bool started() const noexcept;
 
-  /// For a response: the request was HEAD, so that there is no body whatever the head says. Set before its first byte.
-  void expectNoBody();
+  /// For responses: whether the requests are HEAD, so that there is no body whatever the head says. Holds for the
+  /// messages that have not begun, until it is set anew.
+  void expectNoBody(bool noBody = true);
 
  private:
   class Impl;

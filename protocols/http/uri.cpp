@@ -4,6 +4,7 @@
 #include <boost/url/parse.hpp>
 #include <boost/url/url.hpp>
 #include <boost/url/url_view.hpp>
+#include <charconv>
 
 #include <protocols/http/headers.hpp>
 
@@ -100,8 +101,9 @@ URI fromView(const urls::url_view& u, std::string_view url) {
     if (!plain) invalid(url, "its host is no name or address (write a name that is not ASCII in its xn-- form)");
   }
   if (u.has_port() && !u.port().empty()) {
-    result.port = u.port_number();
-    if (result.port == 0) invalid(url, "its port is not between 1 and 65535");
+    const auto digits = view(u.port());  // port_number() of Boost.URL 1.81 takes 65617 for 81
+    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), result.port);
+    if (parsed.ec != std::errc() || result.port == 0) invalid(url, "its port is not between 1 and 65535");
   }
   result.originForm = view(u.encoded_path());
   if (result.originForm.empty()) result.originForm = "/";

@@ -67,6 +67,16 @@ TEST_CASE("what is no cookie is ignored") {
   CHECK(jar.empty());
 }
 
+TEST_CASE("a cookie that would end its header or itself is refused") {
+  CookieJar jar;
+  for (std::string_view bad : {"x\r\nX-Injected: y", "x;y", "x\n", "\x7f"}) {
+    CHECK_THROWS_AS(jar.set("a", bad, "h.example"), InvalidRequest);
+    CHECK_THROWS_AS(jar.set(bad, "1", "h.example"), InvalidRequest);
+  }
+  CHECK_THROWS_AS(jar.set("a=b", "1", "h.example"), InvalidRequest);
+  CHECK(jar.empty());
+}
+
 TEST_CASE("dates of HTTP") {
   CHECK(parseHttpDate("Sun, 06 Nov 1994 08:49:37 GMT") == 784111777);
   CHECK(parseHttpDate("Sunday, 06-Nov-94 08:49:37 GMT") == 784111777);

@@ -50,6 +50,7 @@ TEST_CASE("bad URLs") {
                                "javascript:alert(1)",
                                "http://h:0/",
                                "http://h:65536/",
+                               "http://h:65617/",
                                "http://h:99999999999/",
                                "http://h:x/",
                                "http://h:8x/",
