@@ -60,7 +60,7 @@ std::string Process::output() const {
 }
 
 std::string Process::waitFor(std::string_view text) {
-  auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   for (;;) {
     bool alive = running();
     std::string got = output();

@@ -40,7 +40,7 @@ class Process {
   /// What it has written so far.
   std::string output() const;
   /// Waits until the output contains `text`, and gives the output. Throws std::runtime_error, with the output, if the
-  /// program ends before or takes longer than ten seconds.
+  /// program ends before or takes longer than a minute.
   std::string waitFor(std::string_view text);
   /// Waits for its end and gives its exit status (128 + the signal, if one killed it).
   int wait();
