@@ -7,6 +7,11 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Name, arguments, standard input, exit status, and a pattern that what it prints (both streams) must contain.
 CASES = [
+    ("getpages", [], "", 1, r"^6 pages: 4 succeeded, 2 failed; 10000047 bytes"),
+    ("getpages", ["--help"], "", 0, r"--timeout"),
+    ("getpages", ["--nope"], "", 2, r"--nope"),
+    ("getpages_coroutine", [], "", 1, r"^6 pages: 4 succeeded, 2 failed; 10000047 bytes"),
+    ("getpages_coroutine", ["--help"], "", 0, r"--timeout"),
 ]
 
 passed = failed = 0
