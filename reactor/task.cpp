@@ -3,6 +3,7 @@
 #include <exception>
 
 #include <deferred/functions.hpp>
+#include <reactor/error.hpp>
 #include <reactor/logger.hpp>
 
 namespace torsion {
@@ -10,16 +11,37 @@ namespace torsion {
 struct LoopingCall::State : std::enable_shared_from_this<State> {
   State(Body body, Time& time, bool counts) : body(std::move(body)), time(time), counts(counts) {}
 
-  // The time of the grid that comes next.
+  // The timed call. If its Time goes, and drops it, the loop cannot go on.
+  class Tick {
+   public:
+    explicit Tick(State& state) noexcept : state_(&state) {}
+    Tick(Tick&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    ~Tick() {
+      if (state_ == nullptr || !state_->scheduled) return;
+      state_->scheduled = state_->running = false;
+      const auto dropped = std::exchange(state_->resolver, std::nullopt);
+    }
+    void operator()() { std::exchange(state_, nullptr)->call(); }
+
+   private:
+    State* state_;
+  };
+
+  // For the time of the grid that comes next.
   void schedule() {
     Duration wait{0};
     if (interval > Duration::zero()) wait = interval - (time.seconds() - startTime) % interval;
-    next = time.callLater(wait, [this] { call(); }, where);
+    next = time.callLater(wait, Tick(*this), where);
+    scheduled = true;
+  }
+  void unschedule() {
+    scheduled = false;
+    next.cancel();
   }
 
   void call() {
     const auto self = shared_from_this();  // the body may destroy the LoopingCall
-    next = DelayedCall();
+    scheduled = false;
     try {
       const std::int64_t count = counts ? countIntervals() : 1;
       std::optional<Deferred<void>> pending;
@@ -68,6 +90,7 @@ struct LoopingCall::State : std::enable_shared_from_this<State> {
   bool calledAtStart = false;
   std::optional<Duration> lastTime;  // of the last call, if `counts`
   DelayedCall next;
+  bool scheduled = false;  // else the body runs, or its Deferred is awaited, or the loop is not running
   std::optional<Resolver<void>> resolver;
   std::source_location where;
 };
@@ -78,7 +101,7 @@ LoopingCall::LoopingCall(Body body, Time& time, bool counts)
 LoopingCall::~LoopingCall() {
   if (!state_) return;
   state_->running = false;
-  if (state_->next.active()) state_->next.cancel();
+  if (state_->scheduled) state_->unschedule();
   const auto dropped = std::exchange(state_->resolver, std::nullopt);
 }
 
@@ -107,8 +130,8 @@ void LoopingCall::stop() {
   State& state = *state_;
   if (!state.running) throw std::logic_error("LoopingCall::stop: it is not running");
   state.running = false;
-  if (!state.next.active()) return;  // called() fires
-  state.next.cancel();
+  if (!state.scheduled) return;  // called() fires
+  state.unschedule();
   auto done = std::exchange(state.resolver, std::nullopt);
   done->callback();
 }
@@ -116,8 +139,8 @@ void LoopingCall::stop() {
 void LoopingCall::reset() {
   State& state = *state_;
   if (!state.running) throw std::logic_error("LoopingCall::reset: it is not running");
-  if (!state.next.active()) return;
-  state.next.cancel();
+  if (!state.scheduled) return;
+  state.unschedule();
   state.startTime = state.time.seconds();
   state.schedule();
 }
@@ -154,8 +177,11 @@ int detail::react(UniqueFunction<Deferred<int>(Reactor&)> mainFunction, Reactor&
       state->status = 1;
     }
     if (state->stopping) return;
-    reactor.callWhenRunning([state, &reactor] {
-      if (!state->stopping) reactor.stop();
+    reactor.callWhenRunning([&reactor] {
+      try {
+        reactor.stop();
+      } catch (const ReactorNotRunning&) {  // it has just been stopped by something else
+      }
     });
   });
   reactor.run();

@@ -30,6 +30,11 @@ ThreadPool::~ThreadPool() {
   shutdown();
 }
 
+void ThreadPool::checkOpen() const {
+  std::lock_guard lock(state_->mutex);
+  if (state_->shutDown) throw ReactorNotRunning("the thread pool has been shut down");
+}
+
 void ThreadPool::callInThread(UniqueFunction<void()> f) {
   State& state = *state_;
   std::lock_guard lock(state.mutex);

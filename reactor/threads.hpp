@@ -39,6 +39,7 @@ class ThreadPool {
   template <class F>
   auto submit(F f, std::source_location where = std::source_location::current()) {
     using Returned = std::decay_t<std::invoke_result_t<F&>>;
+    checkOpen();
     auto job = std::make_unique<Job<F, Returned>>(std::move(f), where);
     Deferred<Returned> deferred = job->resolver.deferred();
     callInThread([this, job = std::move(job)]() mutable {
@@ -93,6 +94,7 @@ class ThreadPool {
     Resolver<T> resolver;
   };
   struct State;
+  void checkOpen() const;
   void startThread();
   void work();
 
@@ -173,6 +175,7 @@ auto blockingCallFromThread(Reactor& reactor, F f) -> typename detail::UnwrapDef
   detail::checkOtherThread(reactor);
   auto thread = std::make_shared<detail::BlockedThread<T>>();
   reactor.callFromThread([&reactor, f = std::move(f), answer = detail::Answer<T>(thread)]() mutable {
+    static_cast<void>(reactor);
     try {
       if constexpr (detail::UnwrapDeferred<Returned>::isDeferred) {
         auto shared = std::make_shared<detail::Answer<T>>(std::move(answer));
