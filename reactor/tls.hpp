@@ -55,7 +55,10 @@ struct ClientTLS {
 /// (RFC 6125; the subject's common name is not looked at). The name is sent (SNI). TLS 1.2 is the minimum.
 /// If verification fails, connectionLost gets VerifyError, and nothing that was written has been sent.
 /// Throws std::invalid_argument for a hostname that is empty or not ASCII, SSLError for a PEM that cannot be used.
-TLSOptions optionsForClientTLS(const std::string& hostname, const ClientTLS& options = {});
+TLSOptions optionsForClientTLS(const std::string& hostname, const ClientTLS& options);
+inline TLSOptions optionsForClientTLS(const std::string& hostname) {
+  return optionsForClientTLS(hostname, ClientTLS());
+}
 
 /// What a server shows and asks for (Twisted's CertificateOptions).
 struct CertificateOptions {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <deferred/deferred.hpp>
 #include <protocols/http/cookies.hpp>
@@ -68,21 +69,34 @@ struct PageResponse {
 /// A redirect 301, 302, 307 or 308 repeats method and body; 303 makes it a GET (HEAD stays HEAD). Where it leads to
 /// another scheme, host or port, the headers Authorization, Proxy-Authorization, Cookie and Host are no longer sent.
 /// cancel() closes the connection at once, and gives CancelledError.
-Deferred<std::string> getPage(std::string_view url, PageOptions options = {},
-                              NetworkReactor& reactor = torsion::reactor());
+///
+/// (The options are no default argument: GCC 12 destroys one that stands in a co_await expression twice.)
+Deferred<std::string> getPage(std::string_view url, PageOptions options, NetworkReactor& reactor = torsion::reactor());
+inline Deferred<std::string> getPage(std::string_view url) {
+  return getPage(url, PageOptions());
+}
 
 /// As getPage, with status and headers beside the body.
-Deferred<PageResponse> getPageResponse(std::string_view url, PageOptions options = {},
+Deferred<PageResponse> getPageResponse(std::string_view url, PageOptions options,
                                        NetworkReactor& reactor = torsion::reactor());
+inline Deferred<PageResponse> getPageResponse(std::string_view url) {
+  return getPageResponse(url, PageOptions());
+}
 
 /// As getPage, writing the page to the file `path`, which is opened (and emptied) when the head of a success is there
 /// and keeps what came if the rest fails; then PartialDownloadError has no body. A file that cannot be written gives
 /// std::system_error. Writing blocks the reactor's thread.
-Deferred<void> downloadPage(std::string_view url, const std::string& path, PageOptions options = {},
+Deferred<void> downloadPage(std::string_view url, const std::string& path, PageOptions options,
                             NetworkReactor& reactor = torsion::reactor());
+inline Deferred<void> downloadPage(std::string_view url, const std::string& path) {
+  return downloadPage(url, path, PageOptions());
+}
 
 /// As getPage, giving the body of a success to `sink` as it comes. What it throws ends the fetch and is the failure.
-Deferred<void> downloadPage(std::string_view url, UniqueFunction<void(std::string_view)> sink, PageOptions options = {},
+Deferred<void> downloadPage(std::string_view url, UniqueFunction<void(std::string_view)> sink, PageOptions options,
                             NetworkReactor& reactor = torsion::reactor());
+inline Deferred<void> downloadPage(std::string_view url, UniqueFunction<void(std::string_view)> sink) {
+  return downloadPage(url, std::move(sink), PageOptions());
+}
 
 }  // namespace torsion

@@ -7,6 +7,10 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Name, arguments, standard input, exit status, and a pattern that what it prints (both streams) must contain.
 CASES = [
+    ("getpage", ["http://127.0.0.1:1/"], "", 1, r"refused"),
+    ("getpage", [], "", 2, r"usage"),
+    ("getpage_coroutine", ["notaurl"], "", 1, r"(?i)url"),
+    ("getpage_coroutine", [], "", 2, r"usage"),
     ("getpages", [], "", 1, r"^6 pages: 4 succeeded, 2 failed; 10000047 bytes"),
     ("getpages", ["--help"], "", 0, r"--timeout"),
     ("getpages", ["--nope"], "", 2, r"--nope"),
