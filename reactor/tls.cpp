@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <reactor/detail/tls_context.hpp>
+#include <reactor/endpoints.hpp>
 #include <reactor/error.hpp>
 #include <reactor/logger.hpp>
 
@@ -595,13 +596,15 @@ class TLSFactory : public Base {
 
   std::shared_ptr<Protocol> buildProtocol(const Address& peer) override {
     std::shared_ptr<Protocol> wrapped = factory_->buildProtocol(peer);
-    if (!wrapped) return nullptr;
-    return std::make_shared<TLSProtocol>(options_, std::move(wrapped), time_);
+    return wrapped ? wrap(std::move(wrapped)) : nullptr;
   }
   void startFactory() override { factory_->doStart(); }
   void stopFactory() override { factory_->doStop(); }
 
  protected:
+  std::shared_ptr<Protocol> wrap(std::shared_ptr<Protocol> wrapped) const {
+    return std::make_shared<TLSProtocol>(options_, std::move(wrapped), time_);
+  }
   std::shared_ptr<Base> factory_;
 
  private:
@@ -619,6 +622,32 @@ class TLSClientFactory final : public TLSFactory<ClientFactory> {
   void clientConnectionLost(Connector& connector, const Failure& reason) override {
     factory_->clientConnectionLost(connector, reason);
   }
+};
+
+class TLSClientEndpoint final : public StreamClientEndpoint {
+ public:
+  TLSClientEndpoint(TLSOptions options, std::shared_ptr<StreamClientEndpoint> endpoint, Time& time)
+      : options_(std::move(options)), endpoint_(std::move(endpoint)), time_(time) {}
+
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override {
+    /// Remembers what is below TLS, which has let go of it if the connection is gone already.
+    struct Remembering final : TLSFactory<Factory> {
+      using TLSFactory::TLSFactory;
+      std::shared_ptr<Protocol> buildProtocol(const Address& peer) override {
+        built = factory_->buildProtocol(peer);
+        return built ? wrap(built) : nullptr;
+      }
+      std::shared_ptr<Protocol> built;
+    };
+    auto wrapping = std::make_shared<Remembering>(options_, std::move(factory), time_);
+    return endpoint_->connect(wrapping).addCallback(
+        [wrapping](std::shared_ptr<Protocol>) { return std::move(wrapping->built); });
+  }
+
+ private:
+  TLSOptions options_;
+  std::shared_ptr<StreamClientEndpoint> endpoint_;
+  Time& time_;
 };
 
 }  // namespace
@@ -650,6 +679,11 @@ std::shared_ptr<Factory> tlsFactory(TLSOptions options, std::shared_ptr<Factory>
 
 std::shared_ptr<ClientFactory> tlsFactory(TLSOptions options, std::shared_ptr<ClientFactory> factory, Time& time) {
   return std::make_shared<TLSClientFactory>(std::move(options), std::move(factory), time);
+}
+
+std::shared_ptr<StreamClientEndpoint> wrapClientTLS(TLSOptions options, std::shared_ptr<StreamClientEndpoint> endpoint,
+                                                    Time& time) {
+  return std::make_shared<TLSClientEndpoint>(std::move(options), std::move(endpoint), time);
 }
 
 }  // namespace torsion

@@ -8,10 +8,12 @@
 
 #include <deferred/time.hpp>
 #include <reactor/protocol.hpp>
+#include <reactor/reactor.hpp>
 #include <reactor/transport.hpp>
 
 namespace torsion {
 
+class StreamClientEndpoint;
 namespace detail {
 class TLSContext;
 }
@@ -45,7 +47,9 @@ struct PrivateCertificate {
 };
 
 struct ClientTLS {
-  std::string trustRoots = {};  ///< PEM of one or many certificates, or a directory of them; empty: the system's
+  /// PEM of one or many certificates, or a directory of them. Empty: the system's, or what the environment's
+  /// SSL_CERT_FILE and SSL_CERT_DIR name.
+  std::string trustRoots = {};
   std::optional<PrivateCertificate> clientCertificate = {};
   std::vector<std::string> acceptableProtocols = {};  ///< ALPN, the preferred first: {"h2", "http/1.1"}
 };
@@ -119,12 +123,18 @@ class HandshakeListener {
 /// Puts TLS under the protocols of `factory` (Twisted's TLSMemoryBIOFactory): as a server
 ///   listenTCP(443, tlsFactory(optionsForServerTLS({.privateKey = "key.pem", .certificate = "cert.pem"}), site));
 /// or, with options of a client, as a client. `time` limits the wait for the peer's close_notify.
-std::shared_ptr<Factory> tlsFactory(TLSOptions options, std::shared_ptr<Factory> factory, Time& time);
-std::shared_ptr<ClientFactory> tlsFactory(TLSOptions options, std::shared_ptr<ClientFactory> factory, Time& time);
+std::shared_ptr<Factory> tlsFactory(TLSOptions options, std::shared_ptr<Factory> factory, Time& time = reactor());
+std::shared_ptr<ClientFactory> tlsFactory(TLSOptions options, std::shared_ptr<ClientFactory> factory,
+                                          Time& time = reactor());
+
+/// An endpoint that puts TLS under the protocols it connects. connect() gives the protocol that the factory built, and
+/// fires when `endpoint` does, before the handshake: a VerifyError arrives at connectionLost.
+std::shared_ptr<StreamClientEndpoint> wrapClientTLS(TLSOptions options, std::shared_ptr<StreamClientEndpoint> endpoint,
+                                                    Time& time = reactor());
 
 /// Puts TLS between a connected protocol and its transport (Twisted's transport.startTLS). What it has written goes out
 /// in clear before; from now on its transport() is a TLSTransport. May be called in dataReceived; bytes that follow in
 /// that call came in clear and must not be taken for protected ones. Its producer must be unregistered first.
-void startTLS(Protocol& protocol, const TLSOptions& options, Time& time);
+void startTLS(Protocol& protocol, const TLSOptions& options, Time& time = reactor());
 
 }  // namespace torsion

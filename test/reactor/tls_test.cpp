@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -322,6 +323,13 @@ TEST_CASE("TLS: certificates that are acceptable") {
     SUBCASE("in one PEM with the key") {
       pair.run(clientFor("localhost"), together);
     }
+  }
+  SUBCASE("one that the environment's SSL_CERT_FILE trusts") {
+    test::TemporaryDirectory directory;
+    setenv("SSL_CERT_FILE", directory.write("roots.pem", testPKI().authority.certificate).c_str(), 1);
+    TLSOptions client = optionsForClientTLS("localhost", {.acceptableProtocols = {"h2"}});
+    unsetenv("SSL_CERT_FILE");
+    pair.run(client);
   }
   SUBCASE("for another hostname with the same context") {
     pair.run(clientFor("elsewhere.example").forHostname("localhost"));

@@ -32,7 +32,7 @@ std::string TemporaryDirectory::write(const std::string& name, std::string_view 
   return path;
 }
 
-Process::Process(const std::vector<std::string>& arguments, std::string_view input) {
+Process::Process(const std::vector<std::string>& arguments, std::string_view input, const std::string& directory) {
   std::string in = directory_.write("input", input);
   std::string out = directory_.path() + "/output";
   std::vector<char*> argv;
@@ -43,6 +43,7 @@ Process::Process(const std::vector<std::string>& arguments, std::string_view inp
   posix_spawn_file_actions_addopen(&actions, 0, in.c_str(), O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, 1, out.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  if (!directory.empty()) posix_spawn_file_actions_addchdir_np(&actions, directory.c_str());
   int error = posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) throw std::runtime_error("cannot run " + arguments[0] + ": " + std::strerror(error));
@@ -97,8 +98,10 @@ std::vector<std::string> serverArguments(const TemporaryDirectory& directory, co
 }
 }  // namespace
 
-OpenSSLServer::OpenSSLServer(const Issued& certificate, const std::vector<std::string>& arguments)
-    : process_(serverArguments(directory_, certificate, arguments)) {
+OpenSSLServer::OpenSSLServer(const Issued& certificate, const std::vector<std::string>& arguments,
+                             const std::vector<std::pair<std::string, std::string>>& files)
+    : process_(serverArguments(directory_, certificate, arguments), {}, directory_.path()) {
+  for (auto& [name, content] : files) directory_.write(name, content);
   std::string_view before = "ACCEPT 127.0.0.1:";
   for (;;) {
     std::string output = process_.waitFor(before);

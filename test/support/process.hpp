@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <test/support/certificates.hpp>
@@ -31,8 +32,9 @@ class TemporaryDirectory {
 /// A program found in PATH, its output (standard and error) in a file; killed, if it still runs, when this goes.
 class Process {
  public:
-  /// `input` is its standard input.
-  explicit Process(const std::vector<std::string>& arguments, std::string_view input = {});
+  /// `input` is its standard input; it runs in `directory` (empty: in that of the test).
+  explicit Process(const std::vector<std::string>& arguments, std::string_view input = {},
+                   const std::string& directory = {});
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -52,10 +54,12 @@ class Process {
   int status_ = 0;
 };
 
-/// `openssl s_server` on a port of 127.0.0.1 that the system chose. `arguments` are added to its own: {"-www"}.
+/// `openssl s_server` on a port of 127.0.0.1 that the system chose. `arguments` are added to its own: {"-www"}, or
+/// {"-WWW"} to serve `files` (names and contents).
 class OpenSSLServer {
  public:
-  explicit OpenSSLServer(const Issued& certificate, const std::vector<std::string>& arguments = {});
+  explicit OpenSSLServer(const Issued& certificate, const std::vector<std::string>& arguments = {},
+                         const std::vector<std::pair<std::string, std::string>>& files = {});
   std::uint16_t port() const noexcept { return port_; }
   Process& process() noexcept { return process_; }
 
