@@ -24,8 +24,9 @@ class ListeningPort {
   virtual Address getHost() const = 0;
 };
 
-/// A client's connection or attempt (Twisted's IConnector).
-class Connector {
+/// A client's connection or attempt (Twisted's IConnector). It lives while either is under way; a ClientFactory that
+/// wants to connect() it again later keeps connector.shared_from_this() until then.
+class Connector : public std::enable_shared_from_this<Connector> {
  public:
   virtual ~Connector() = default;
   /// Tries (again). Throws std::logic_error while an attempt or a connection is under way.
@@ -45,7 +46,7 @@ class TCP {
   virtual std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory,
                                                    int backlog = 50, const std::string& interface = "") = 0;
   /// Connects to `host`, an address or a name (its first address; HostnameEndpoint tries them all). `timeout` covers
-  /// the look-up and the attempt; then clientConnectionFailed gets ConnectTimeoutError. `bindAddress`: the local
+  /// the look-up and the attempt (0: no limit); then clientConnectionFailed gets ConnectTimeoutError. `bindAddress`: the local
   /// address to connect from, empty for any.
   virtual std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
                                                 std::shared_ptr<ClientFactory> factory,

@@ -228,7 +228,7 @@ class TCPPort final : public ListeningPort, public Disconnectable, public std::e
 
 class Attempt;
 
-class TCPConnector final : public Connector, public std::enable_shared_from_this<TCPConnector> {
+class TCPConnector final : public Connector {
  public:
   TCPConnector(ReactorImpl& reactor, std::string host, std::uint16_t port, std::shared_ptr<ClientFactory> factory,
                Duration timeout, std::string bindAddress)
@@ -257,6 +257,7 @@ class TCPConnector final : public Connector, public std::enable_shared_from_this
 
  private:
   bool idle() const noexcept { return !attempt_ && !connected_; }
+  std::shared_ptr<TCPConnector> self() { return std::static_pointer_cast<TCPConnector>(shared_from_this()); }
   void stopFactoryIfIdle();
   ReactorImpl& reactor() const;
 
@@ -415,7 +416,7 @@ void TCPConnector::connect() {
     factory_->doStart();
     factoryStarted_ = true;
   }
-  attempt_ = new Attempt(impl, shared_from_this(), std::source_location::current());
+  attempt_ = new Attempt(impl, self(), std::source_location::current());
   attempt_->start();
   factory_->startedConnecting(*this);
 }
@@ -469,7 +470,7 @@ void TCPConnector::connected(ReactorImpl& reactor, Descriptor descriptor, const 
     descriptor.close(ignored);
     return connectionLost(ConnectionDone());
   }
-  const Ref connection(*new TCPConnection(reactor, std::move(descriptor), peer, where, shared_from_this()));
+  const Ref connection(*new TCPConnection(reactor, std::move(descriptor), peer, where, self()));
   connection_ = connection.get();
   connection->start(std::move(protocol));
 }

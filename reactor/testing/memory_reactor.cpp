@@ -77,7 +77,7 @@ class MemoryReactor::Port final : public ListeningPort {
 };
 
 // A connector, and its present attempt or connection.
-class MemoryReactor::Attempt final : public Connector, public std::enable_shared_from_this<Attempt> {
+class MemoryReactor::Attempt final : public Connector {
  public:
   Attempt(MemoryReactor& reactor, TCPClient client) : reactor_(&reactor), client_(std::move(client)) {}
 
@@ -86,9 +86,9 @@ class MemoryReactor::Attempt final : public Connector, public std::enable_shared
     if (state_ != State::disconnected) throw std::logic_error("Connector::connect: already connecting or connected");
     state_ = State::connecting;
     if (!std::exchange(started_, true)) client_.factory->doStart();
-    reactor_->attempts_.push_back(shared_from_this());
+    reactor_->attempts_.push_back(std::static_pointer_cast<Attempt>(shared_from_this()));
     auto expire = [self = weak_from_this()] {
-      if (auto attempt = self.lock()) {
+      if (auto attempt = std::static_pointer_cast<Attempt>(self.lock())) {
         attempt->fail(ConnectTimeoutError("No connection with " + describe(attempt->getDestination()) +
                                           " within the time allowed"));
       }
@@ -276,7 +276,7 @@ MemoryReactor::Port* MemoryReactor::portFor(const Address& address) const {
 }
 
 std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& to, Factory& server) {
-  auto keep = attempt.shared_from_this();
+  auto keep = std::static_pointer_cast<Attempt>(attempt.shared_from_this());
   attempt.leave();
   const std::string& bind = attempt.client().bindAddress;
   const bool v6 = std::holds_alternative<IPv6Address>(to);

@@ -277,6 +277,27 @@ TEST_CASE("Connector: a factory that connects again is not stopped in between") 
                                 "startedConnecting 10.0.0.1:80", "buildProtocol 10.0.0.1:80"});
 }
 
+TEST_CASE("Connector: a factory may keep it to connect again later") {
+  struct Patient final : ProbeClientFactory {
+    explicit Patient(Time& time) : time(time) {}
+    void clientConnectionFailed(Connector& connector, const Failure&) override {
+      time.callLater(5s, [kept = connector.shared_from_this()] { kept->connect(); });
+    }
+    Time& time;
+  };
+  MemoryReactor reactor;
+  auto factory = std::make_shared<Patient>(reactor);
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  reactor.flush();
+  CHECK(reactor.tcpClients().empty());
+  reactor.listenTCP(80, forProtocol<Echo>());
+  reactor.advance(5s);
+  reactor.flush();
+  REQUIRE(factory->protocol);
+  CHECK(factory->protocol->connected());
+  CHECK(factory->numPorts() == 1);
+}
+
 TEST_CASE("MemoryReactor: a client that tries for ever is reported") {
   struct Stubborn final : ClientFactory {
     std::shared_ptr<Protocol> buildProtocol(const Address&) override { return nullptr; }

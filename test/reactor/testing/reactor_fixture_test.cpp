@@ -1,14 +1,20 @@
 #include <reactor/testing/reactor_fixture.hpp>
 
 #include <chrono>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <variant>
 
 #include <doctest/doctest.h>
 
 #include <deferred/functions.hpp>
+#include <reactor/address.hpp>
+#include <reactor/endpoints.hpp>
 #include <reactor/logger.hpp>
+#include <reactor/protocol.hpp>
 #include <reactor/task.hpp>
+#include <reactor/testing/accumulating_protocol.hpp>
 #include <reactor/testing/assertions.hpp>
 
 using namespace torsion;
@@ -25,6 +31,22 @@ TEST_CASE_FIXTURE(ReactorFixture, "ReactorFixture::wait turns the reactor until 
 TEST_CASE_FIXTURE(ReactorFixture, "ReactorFixture::wait gives up") {
   Resolver<int> never;
   CHECK_THROWS_AS(wait(never.deferred(), 0s), TestFailure);
+  CHECK(finish().empty());
+}
+
+TEST_CASE_FIXTURE(ReactorFixture, "ReactorFixture: ports and connections that are left open") {
+  auto port = reactor.listenTCP(0, forProtocol<AccumulatingProtocol>(), 50, "127.0.0.1");
+  auto problems = finish();
+  REQUIRE(problems.size() == 1);
+  CHECK(problems[0].starts_with("left open: "));
+  CHECK(problems[0].find(describe(port->getHost())) != std::string::npos);
+
+  HostnameEndpoint endpoint("127.0.0.1", std::get<IPv4Address>(port->getHost()).port, reactor);
+  auto client = wait(connectProtocol(endpoint, std::make_shared<AccumulatingProtocol>()));
+  CHECK(finish().size() >= 2);
+  client->transport().loseConnection();
+  port->stopListening();
+  wait(client->whenClosed());
   CHECK(finish().empty());
 }
 
