@@ -92,11 +92,10 @@ class FireNode final : public Node {
     try {
       if (target.mayFire()) {
         chain.moveResultTo(target);
-        chain.putValue<Unit>();
         target.markFired();
         return {&target, true};  // this node's firer goes along
       }
-      chain.putValue<Unit>();
+      chain.markTaken();
     } catch (...) {
       chain.putFailure(Failure::current());
       chain.failure().addToTrail(here);
@@ -276,7 +275,8 @@ void Chain::runLinks() noexcept {
 }
 
 void Chain::reportIfUnhandled() noexcept {
-  if (state_ == State::failed && owners_ == 0 && !unclaimed_ && !handled_ && !head_ && !paused_) {
+  if (state_ == State::failed && owners_ == 0 && !unclaimed_ && !handled_ && !head_ && !paused_ &&
+      !(keeper_ && keeper_->owns())) {
     handled_ = true;
     reportUnhandled("Unhandled error in Deferred", failure(), made_);
   }

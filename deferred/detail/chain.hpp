@@ -49,6 +49,8 @@ struct Keeper {
   virtual void cancel() noexcept = 0;
   // The chain's last owner is gone, so that nobody can cancel it or see its result.
   virtual void ownersGone() noexcept = 0;
+  // The chain counts as owned, as for a list some of whose inputs are pending (in Twisted these refer to it).
+  virtual bool owns() const noexcept = 0;
   // The chain ends.
   virtual void release() noexcept = 0;
 
@@ -75,6 +77,7 @@ struct Coroutine {
   ~Coroutine() = default;
 };
 
+// taken: another chain has the value, or it was nothing, the value of a Deferred<void>.
 enum class State : std::uint8_t { empty, value, failed, taken };
 
 // How a chain destroys and moves a value whose type it does not know. Null members: nothing to do, a plain copy.

@@ -187,7 +187,7 @@ class Promise final : public PromiseBase, public PromiseReturn<T, Promise<T>> {
     }
     try {
       if constexpr (std::is_void_v<T>) {
-        chain.putValue<Unit>();
+        chain.markTaken();
       } else {
         chain.putValue<T>(std::move(result).value());
       }

@@ -1,5 +1,7 @@
 #include <deferred/detail/join.hpp>
 
+#include <utility>
+
 namespace torsion::detail {
 
 // In an input's chain: tells the join, and leaves the input's result as it is.
@@ -14,14 +16,16 @@ class Join::Link final : public Node {
     std::size_t index = index_;
     input.dispose(this);
     Jump jump = join.recordAndFire(index, input);
+    join.inputEnded(index);
     join.unref();
     return jump;
   }
   void drop(Chain& input) noexcept override {
     Join& join = join_;
-    join.inputs_[index_].pending = false;
-    join.inputs_[index_].chain = nullptr;
+    std::size_t index = index_;
+    join.inputs_[index].chain = nullptr;
     input.dispose(this);
+    join.inputEnded(index);
     join.unref();
   }
 
@@ -45,6 +49,7 @@ Join::~Join() {
 
 void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
   inputs_.resize(inputs.size());
+  pending_ = inputs.size();
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     inputs_[i].chain = inputs[i].get();
     inputs_[i].owner = std::move(inputs[i]);
@@ -55,7 +60,15 @@ void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
     chain.append(*chain.make<Link>(*this, i, where));
     chain.run();
   }
-  unref();
+  if (inputs_.empty()) {
+    // Nothing will ever fire out_, which keeps this join nevertheless: its cancel() has nobody to cancel.
+    fired_ = true;
+    out_->dropFirer();
+  } else {
+    watching_ = false;
+    if (fired_) disownPending();
+    unref();
+  }
 }
 
 Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
@@ -74,16 +87,27 @@ Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
   if (!fires) return {};
   fired_ = true;
   ref();  // by out_, as its keeper
+  if (!watching_) disownPending();
+  if (pending_ > 1) {
+    holdsOut_ = true;
+    out_->addFirer();
+  }
   out_->markFired();
   return {out_, true};  // this join's firer goes along
 }
 
+void Join::inputEnded(std::size_t index) noexcept {
+  inputs_[index].pending = false;
+  if (--pending_ == 0 && std::exchange(holdsOut_, false)) out_->dropFirer();
+}
+
 void Join::cancelInput(Input& input) noexcept {
   if (!input.chain) return;
+  Owner chain(*input.chain);
   try {
-    input.chain->cancel();
+    chain->cancel();
   } catch (...) {
-    reportUnhandled("Exception raised from user supplied canceller", Failure::current(), input.chain->made());
+    reportUnhandled("Exception raised from user supplied canceller", Failure::current(), chain->made());
   }
 }
 
@@ -100,13 +124,16 @@ void Join::cancelOthers(std::size_t index) noexcept {
 }
 
 void Join::ownersGone() noexcept {
-  if (fired_) return;
   ref();
-  // Those still pending live as long as someone may fire them; while pending, their links unset the chain on its end.
+  disownPending();
+  unref();
+}
+
+void Join::disownPending() noexcept {
+  // They live as long as someone may fire them; their links unset the chain on its end.
   for (Input& input : inputs_) {
     if (input.pending) Owner(std::move(input.owner));
   }
-  unref();
 }
 
 }  // namespace torsion::detail

@@ -10,7 +10,8 @@
 namespace torsion::detail {
 
 // Kept by the links that it adds to its inputs, and, once it has fired, by the chain that it fires. Keeps its inputs,
-// so that a cancel reaches them and their failures are not reported before the list goes.
+// those that are pending until it fires, so that a cancel reaches them and their failures are not reported before the
+// list goes.
 class Join : public Keeper {
  public:
   Join(Chain& out, bool consumeErrors) noexcept;
@@ -22,6 +23,7 @@ class Join : public Keeper {
 
   void cancel() noexcept override;
   void ownersGone() noexcept override;
+  bool owns() const noexcept override { return holdsOut_; }
   void release() noexcept override { unref(); }
 
  protected:
@@ -44,14 +46,20 @@ class Join : public Keeper {
     if (--refs_ == 0) delete this;
   }
   Jump recordAndFire(std::size_t index, Chain& input) noexcept;
+  void inputEnded(std::size_t index) noexcept;
   void cancelInput(Input& input) noexcept;
+  // The inputs still pending are nobody's to cancel through this join any more.
+  void disownPending() noexcept;
 
   Chain* out_;
   std::vector<Input> inputs_;
   std::size_t recorded_ = 0;
+  std::size_t pending_ = 0;
   unsigned refs_ = 1;
   bool consumeErrors_;
+  bool watching_ = true;  // not all inputs have their links yet
   bool fired_ = false;
+  bool holdsOut_ = false;  // it has fired, and others are pending
 };
 
 }  // namespace torsion::detail

@@ -163,7 +163,7 @@ void runInto(Chain& chain, F& f, A&&... args) {
   using B = std::remove_cvref_t<R>;
   if constexpr (std::is_void_v<R>) {
     std::invoke(f, std::forward<A>(args)...);
-    chain.template putValue<Unit>();
+    chain.markTaken();
   } else if constexpr (Returned<B>::isFailure) {
     chain.putFailure(std::invoke(f, std::forward<A>(args)...));
   } else if constexpr (Returned<B>::isDeferred) {
@@ -173,7 +173,7 @@ void runInto(Chain& chain, F& f, A&&... args) {
     if (!result.ok()) {
       chain.putFailure(std::move(result).failure());
     } else if constexpr (std::is_void_v<T>) {
-      chain.template putValue<Unit>();
+      chain.markTaken();
     } else {
       chain.template putValue<T>(std::move(result).value());
     }

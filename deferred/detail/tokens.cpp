@@ -62,7 +62,7 @@ Jump Tokens::releaseJump() {
   Resolver<void> first = std::move(waiting.front());
   waiting.pop_front();
   Chain& chain = std::move(first).release();
-  chain.putValue<Unit>();
+  chain.markTaken();
   chain.markFired();
   return {&chain, true};  // the Resolver's firer goes along
 }

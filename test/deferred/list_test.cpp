@@ -366,3 +366,46 @@ TEST_CASE("inputs that can never fire fail with BrokenDeferred") {
   });
   CHECK(broken);
 }
+
+TEST_CASE("cancelling an empty list that waits for one value does nothing") {
+  detail::setBrokenDeferreds(false);
+  Unhandled unhandled;
+  {
+    auto list = DeferredList(std::vector<Deferred<int>>(), FireOnOneCallback{});
+    list.cancel();
+    CHECK_FALSE(list.called());
+  }
+  CHECK(unhandled.flush().empty());
+  detail::setBrokenDeferreds(true);
+}
+
+TEST_CASE("a list that has fired lets go of inputs that are pending, and of their lists") {
+  Unhandled unhandled;
+  auto alive = std::make_shared<int>();
+  std::weak_ptr<int> watch = alive;
+  {
+    Resolver<int> never;
+    detail::setBrokenDeferreds(false);
+    std::vector<Deferred<int>> inputs;
+    inputs.push_back(never.deferred().addBoth([alive](Result<int> r) { return r; }));
+    inputs.push_back(fail<int>(GenericError("early")));
+    auto list = gatherResults(std::move(inputs), true);
+    list.addErrback([](const FirstError&) { return std::vector<int>(); });
+    alive.reset();
+  }
+  CHECK(watch.expired());
+  detail::setBrokenDeferreds(true);
+}
+
+TEST_CASE("inputs that have failed already are all taken by a list that the first one fires") {
+  Unhandled unhandled;
+  std::vector<Deferred<int>> inputs;
+  for (const char* what : {"one", "two", "three"}) inputs.push_back(fail<int>(GenericError(what)));
+  std::string seen;
+  gatherResults(std::move(inputs), true).addErrback([&](const FirstError& e) {
+    seen = e.subFailure.getErrorMessage();
+    return std::vector<int>();
+  });
+  CHECK(seen == "one");
+  CHECK(unhandled.flush().empty());
+}
