@@ -3,12 +3,18 @@
 # A side is a program that does the work once and prints its figures, a name and a number a line. The sides of a benchmark
 # run in turn, one round after another, so that what else the machine does hits all of them; the figures are medians.
 import argparse
+import contextlib
 import os
+import shutil
+import socket
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.dirname(os.path.dirname(HERE))
 
 
 class Target:
@@ -38,7 +44,52 @@ def figuresOf(command):
     return {name: float(value) for name, value in (line.split() for line in run.stdout.splitlines())}
 
 
-def benchmarks(programs):
+def compileTime(source):
+    """User time of compiling a program with the flags that the benchmarks have, without a cache."""
+    compiler = [word for word in os.environ.get("CXX", "c++").split() if "ccache" not in word]
+    command = [*compiler, "-std=c++20", "-O2", "-DNDEBUG", "-I", TOP, "-c", os.path.join(HERE, source), "-o", os.devnull]
+    process = subprocess.Popen(command, env={**os.environ, "CCACHE_DISABLE": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"{' '.join(command)}: failed")
+    return {"user": usage.ru_utime}
+
+
+@contextlib.contextmanager
+def nginx():
+    """nginx on a free port of 127.0.0.1, in a process of its own, that answers everything with 13 bytes."""
+    program = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        with open(f"{folder}/nginx.conf", "w") as config:
+            config.write(
+                f"daemon off; master_process off; pid {folder}/pid; error_log stderr crit;\n"
+                "events { worker_connections 4096; }\n"
+                "http { access_log off; default_type text/plain;\n"
+                + "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
+                + f'server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ return 200 "Hello, World!"; }} }} }}\n'
+            )
+        server = subprocess.Popen([program, "-p", folder, "-c", f"{folder}/nginx.conf", "-e", "stderr"])
+        try:
+            for _ in range(100):
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.05)
+            else:
+                sys.exit("nginx does not answer")
+            yield str(port)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def benchmarks(programs, port):
+    """All benchmarks. `port`: of nginx, None while it does not run."""
 
     def built(name, *args):
         return [os.path.join(programs, name), *args]
@@ -116,6 +167,38 @@ def benchmarks(programs):
                 "Twisted: Python's callLater, reset, cancel, 200,000 of them",
             ],
         ),
+        Benchmark(
+            "getpage",
+            "getPage, a connection each, 64 in flight, a reply of 13 bytes from nginx",
+            {
+                "Torsion": built("getpage_torsion", str(port), "20000"),
+                "Beast": built("getpage_beast", str(port), "20000"),
+                "libcurl": built("getpage_curl", str(port), "8000"),
+                "Twisted": python("getpage_twisted.py", str(port), "1000"),
+            },
+            {"cpu_us": ("CPU a page", "us"), "rate": ("pages/s", "")},
+            "Beast",
+            [Target("cpu_us", 0.85, "Beast")],
+            [
+                "CPU: user and system time of the client",
+                "Torsion: getPage with its defaults and a timeout of 30 s, the URL with an address in it",
+                "Beast: an object a page, callbacks, tcp_stream with a timeout of 30 s for connecting, writing and reading",
+                "libcurl: the multi interface on epoll, 64 easy handles used again, timeouts of 30 s",
+                "Twisted: Python's Agent without a pool, connectTimeout of 30 s",
+            ],
+        ),
+        Benchmark(
+            "compile",
+            "Compiling a program that fetches pages, -O2 (user time)",
+            {
+                "Torsion": lambda: compileTime("program_torsion.cpp"),
+                "Beast": lambda: compileTime("program_beast.cpp"),
+            },
+            {"user": ("compile", "s")},
+            "Beast",
+            [Target("user", 1.5)],
+            ["program_torsion.cpp and program_beast.cpp, to an object file, no cache"],
+        ),
     ]
 
 
@@ -181,7 +264,7 @@ def verdicts(benchmark, medians):
 
 
 def main():
-    names = [benchmark.name for benchmark in benchmarks("")]
+    names = [benchmark.name for benchmark in benchmarks("", None)]
     parser = argparse.ArgumentParser(prog="test/bench/run", description="Torsion side by side with its peers.")
     parser.add_argument("programs", help=argparse.SUPPRESS)
     parser.add_argument("name", nargs="*", help="which benchmarks: " + ", ".join(names) + " (all)")
@@ -194,14 +277,15 @@ def main():
 
     wanted = options.name or names
     lines, allMet = [], True
-    for benchmark in benchmarks(options.programs):
-        if benchmark.name not in wanted:
-            continue
-        medians = measure(benchmark, options.rounds)
-        table(benchmark, medians)
-        for line, met in verdicts(benchmark, medians):
-            lines.append(line)
-            allMet = allMet and met
+    with nginx() if "getpage" in wanted else contextlib.nullcontext() as port:
+        for benchmark in benchmarks(options.programs, port):
+            if benchmark.name not in wanted:
+                continue
+            medians = measure(benchmark, options.rounds)
+            table(benchmark, medians)
+            for line, met in verdicts(benchmark, medians):
+                lines.append(line)
+                allMet = allMet and met
     print("\n".join(lines))
     sys.exit(0 if allMet or not options.strict else 1)
 
