@@ -46,8 +46,8 @@ class TCP {
   virtual std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory,
                                                    int backlog = 50, const std::string& interface = "") = 0;
   /// Connects to `host`, an address or a name (its first address; HostnameEndpoint tries them all). `timeout` covers
-  /// the look-up and the attempt (0: no limit); then clientConnectionFailed gets ConnectTimeoutError. `bindAddress`: the local
-  /// address to connect from, empty for any.
+  /// the look-up and the attempt (0: no limit); then clientConnectionFailed gets ConnectTimeoutError. `bindAddress`:
+  /// the local address to connect from, empty for any.
   virtual std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
                                                 std::shared_ptr<ClientFactory> factory,
                                                 Duration timeout = std::chrono::seconds(30),
