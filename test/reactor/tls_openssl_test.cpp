@@ -33,10 +33,11 @@ struct Talk : Protocol {
   void connectionMade() override { transport().write(say); }
   void dataReceived(std::string_view data) override {
     received += data;
-    TLSTransport* tls = TLSTransport::from(transport());
-    version = tls->protocolVersion();
-    protocol = tls->negotiatedProtocol();
-    if (auto certificate = tls->getPeerCertificate()) peer = certificate->subject;
+    if (TLSTransport* tls = TLSTransport::from(transport())) {
+      version = tls->protocolVersion();
+      protocol = tls->negotiatedProtocol();
+      if (auto certificate = tls->getPeerCertificate()) peer = certificate->subject;
+    }
     if (onData) onData();
     if (!endsWith.empty() && received.ends_with(endsWith)) transport().loseConnection();
   }
@@ -230,5 +231,33 @@ TEST_CASE("TLS: our server with openssl s_client") {
     runUntilStopped(reactor);
     CHECK(has(talk->lostTo<ConnectionLost>(), "truncated"));
   }
+  port->stopListening();
+}
+
+TEST_CASE("TLS: startTLS with openssl s_client, as a mail server") {
+  Reactor reactor;
+  auto talk = std::make_shared<Talk>(reactor);
+  talk->say = "220 mail.example ESMTP\r\n";
+  talk->endsWith = "hello\n";
+  auto options = optionsForServerTLS(
+      {.privateKey = testPKI().localhost.privateKey, .certificate = testPKI().localhost.certificate});
+  talk->onData = [&, me = talk.get()] {
+    if (!me->received.ends_with("\r\n")) return;
+    bool start = me->received == "STARTTLS\r\n";
+    me->transport().write(start ? "220 go ahead\r\n" : "250-mail.example\r\n250 STARTTLS\r\n");
+    me->received.clear();
+    if (start) startTLS(*me, options, reactor);
+  };
+  auto port = reactor.listenTCP(0, makeFactory([&] { return talk; }), 50, "127.0.0.1");
+  test::TemporaryDirectory directory;
+  test::Process client({"openssl", "s_client", "-quiet", "-starttls", "smtp", "-verify_return_error", "-CAfile",
+                        directory.write("authority.pem", testPKI().authority.certificate), "-connect",
+                        "127.0.0.1:" + std::to_string(std::get<IPv4Address>(port->getHost()).port)},
+                       "hello\n");
+  runUntilStopped(reactor);
+  CHECK(client.wait() == 0);
+  CHECK(talk->received == "hello\n");
+  CHECK(talk->version == "TLSv1.3");
+  CHECK(talk->lostCleanly());
   port->stopListening();
 }
