@@ -180,7 +180,7 @@ void say(Protocol& p) {
   p.transport().write("x");
 }
 
-struct Push : Producer {
+struct Push final : Producer {
   explicit Push(Transport& transport, std::size_t total) : transport(transport), left(total) {}
   void go() {
     paused = false;
@@ -209,7 +209,7 @@ struct Push : Producer {
   bool paused = false, stopped = false, done = false;
 };
 
-struct Pull : Producer {
+struct Pull final : Producer {
   explicit Pull(Transport& transport) : transport(transport) {}
   void pauseProducing() override {}
   void resumeProducing() override {
