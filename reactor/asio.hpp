@@ -63,19 +63,18 @@ class AsioHandler {
   explicit AsioHandler(std::shared_ptr<AsioOperation<Value>> operation) noexcept : operation_(std::move(operation)) {}
   cancellation_slot_type get_cancellation_slot() const noexcept { return operation_->signal.slot(); }
 
-  template <class... T>
-  void operator()(const boost::system::error_code& error, T&&... values) {
-    if (!error || operation_->cancelled) return finish(std::forward<T>(values)...);
-    take().errback(std::system_error(std::error_code(error)));
-  }
-  template <class... T>
-  void operator()(std::exception_ptr error, T&&... values) {
-    if (!error || operation_->cancelled) return finish(std::forward<T>(values)...);
-    take().errback(Failure(std::move(error)));
-  }
-  template <class... T>
-  void operator()(T&&... values) {
-    finish(std::forward<T>(values)...);
+  void operator()() { finish(); }
+  template <class First, class... Rest>
+  void operator()(First&& first, Rest&&... rest) {
+    if constexpr (std::is_same_v<std::decay_t<First>, boost::system::error_code>) {
+      if (!first || operation_->cancelled) return finish(std::forward<Rest>(rest)...);
+      take().errback(std::system_error(std::error_code(first)));
+    } else if constexpr (std::is_same_v<std::decay_t<First>, std::exception_ptr>) {
+      if (!first || operation_->cancelled) return finish(std::forward<Rest>(rest)...);
+      take().errback(Failure(std::exception_ptr(std::forward<First>(first))));
+    } else {
+      finish(std::forward<First>(first), std::forward<Rest>(rest)...);
+    }
   }
 
  private:

@@ -7,6 +7,7 @@ import pathlib
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Name, arguments, standard input, exit status, and a pattern that what it prints (both streams) must contain.
 CASES = [
+    ("asio_pipe", [], "", 0, r"^read: hello\nread: world\nno more lines$"),
     ("getpage", ["http://127.0.0.1:1/"], "", 1, r"refused"),
     ("getpage", [], "", 2, r"usage"),
     ("getpage_coroutine", ["notaurl"], "", 1, r"(?i)url"),

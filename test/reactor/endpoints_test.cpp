@@ -1,0 +1,316 @@
+// Endpoints over MemoryReactor, whose time and network stand still until a test moves them.
+#include <reactor/endpoints.hpp>
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <reactor/error.hpp>
+#include <reactor/testing/accumulating_protocol.hpp>
+#include <reactor/testing/assertions.hpp>
+#include <reactor/testing/log_capture.hpp>
+#include <reactor/testing/memory_reactor.hpp>
+
+using namespace torsion;
+using namespace std::chrono_literals;
+
+namespace {
+
+using Connected = std::shared_ptr<Protocol>;
+
+std::shared_ptr<Factory> accumulating() {
+  return forProtocol<AccumulatingProtocol>();
+}
+
+std::vector<std::string> hostsTried(const MemoryReactor& reactor) {
+  std::vector<std::string> hosts;
+  for (const auto& client : reactor.tcpClients()) hosts.push_back(client.host);
+  return hosts;
+}
+
+// Who fired, and with what, of a Deferred that the test keeps.
+struct Outcome {
+  Connected protocol;
+  std::optional<Failure> failure;
+  bool pending() const { return !protocol && !failure; }
+};
+Deferred<void> watch(Deferred<Connected> d, Outcome& outcome) {
+  return std::move(d).addCallbacks([&outcome](Connected p) { outcome.protocol = p; },
+                                   [&outcome](const Failure& f) { outcome.failure = f; });
+}
+
+using Hosts = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("TCP4ClientEndpoint connects as it was told, and gives the protocol after connectionMade") {
+  MemoryReactor reactor;
+  auto server = std::make_shared<AccumulatingProtocol>();
+  reactor.listenTCP(80, makeFactory([&] { return server; }));
+  TCP4ClientEndpoint endpoint("10.0.0.5", 80, reactor, 7s, "10.0.0.9");
+  auto d = endpoint.connect(accumulating());
+  REQUIRE(reactor.tcpClients().size() == 1);
+  CHECK(reactor.tcpClients()[0].host == "10.0.0.5");
+  CHECK(reactor.tcpClients()[0].port == 80);
+  CHECK(reactor.tcpClients()[0].timeout == 7s);
+  CHECK(reactor.tcpClients()[0].bindAddress == "10.0.0.9");
+  assertNoResult(d);
+  reactor.succeedOnce();
+  auto protocol = std::dynamic_pointer_cast<AccumulatingProtocol>(successResultOf(d));
+  REQUIRE(protocol);
+  CHECK(protocol->made);
+  CHECK(protocol->transport().protocol() == protocol.get());
+
+  // The transport feeds the user's protocol from now on.
+  server->transport().write("hello");
+  reactor.flush();
+  CHECK(protocol->data == "hello");
+  server->transport().loseConnection();
+  reactor.flush();
+  CHECK(protocol->closed());
+}
+
+TEST_CASE("an endpoint fails with the reason of the attempt") {
+  MemoryReactor reactor;
+  TCP4ClientEndpoint endpoint("10.0.0.5", 80, reactor, 7s);
+  auto d = endpoint.connect(accumulating());
+  SUBCASE("refused") {
+    reactor.failOnce();
+    failureResultOf<ConnectionRefusedError>(d);
+  }
+  SUBCASE("its limit") {
+    reactor.advance(7s);
+    failureResultOf<ConnectTimeoutError>(d);
+  }
+  SUBCASE("cancelled") {
+    d.cancel();
+    failureResultOf<ConnectingCancelledError>(d);
+    CHECK(reactor.tcpClients().empty());
+  }
+}
+
+TEST_CASE("an endpoint fails with NoProtocol, or with what buildProtocol threw") {
+  LogCapture logged;
+  MemoryReactor reactor;
+  reactor.listenTCP(80, accumulating());
+  TCP4ClientEndpoint endpoint("10.0.0.5", 80, reactor);
+  auto none = endpoint.connect(makeFactory([] { return Connected(); }));
+  reactor.flush();
+  failureResultOf<NoProtocol>(none);
+  auto throws = endpoint.connect(makeFactory([]() -> Connected { throw std::range_error("no"); }));
+  reactor.flush();
+  failureResultOf<std::range_error>(throws);
+  CHECK(logged.flushLoggedErrors().empty());
+}
+
+TEST_CASE("an endpoint fails with what connectionMade throws, and the connection ends") {
+  struct Throws : AccumulatingProtocol {
+    void connectionMade() override { throw std::range_error("no"); }
+  };
+  LogCapture logged;
+  Reactor reactor;
+  auto port = reactor.listenTCP(0, accumulating(), 50, "127.0.0.1");
+  Outcome outcome;
+  auto client = std::make_shared<Throws>();
+  auto d = watch(TCP4ClientEndpoint("127.0.0.1", std::get<IPv4Address>(port->getHost()).port, reactor)
+                     .connect(makeFactory([client] { return client; })),
+                 outcome);
+  while (!client->closed()) reactor.iterate(1s);
+  CHECK(outcome.failure->check<std::range_error>());
+  CHECK(client->closedReason->check<std::range_error>());
+  CHECK(logged.flushLoggedErrors<std::range_error>().size() == 1);
+}
+
+TEST_CASE("an endpoint starts and stops the factory, and may be used twice and be gone") {
+  struct Counting : Factory {
+    Connected buildProtocol(const Address&) override { return std::make_shared<AccumulatingProtocol>(); }
+    void startFactory() override { ++started; }
+    void stopFactory() override { ++stopped; }
+    int started = 0, stopped = 0;
+  };
+  MemoryReactor reactor;
+  reactor.listenTCP(80, accumulating());
+  auto factory = std::make_shared<Counting>();
+  std::optional<TCP4ClientEndpoint> endpoint(std::in_place, "10.0.0.5", 80, reactor);
+  auto first = endpoint->connect(factory);
+  auto second = endpoint->connect(factory);
+  endpoint.reset();
+  CHECK(factory->started == 1);
+  reactor.flush();
+  auto one = successResultOf(first), two = successResultOf(second);
+  CHECK(one != two);
+  CHECK(factory->stopped == 0);
+  one->transport().loseConnection();
+  two->transport().loseConnection();
+  reactor.flush();
+  CHECK(factory->stopped == 1);
+}
+
+TEST_CASE("connectProtocol gives the very protocol, with its type") {
+  MemoryReactor reactor;
+  reactor.listenTCP(80, accumulating());
+  TCP4ClientEndpoint endpoint("10.0.0.5", 80, reactor);
+  auto mine = std::make_shared<AccumulatingProtocol>();
+  Deferred<std::shared_ptr<AccumulatingProtocol>> d = connectProtocol(endpoint, mine);
+  reactor.flush();
+  CHECK(successResultOf(d) == mine);
+  CHECK(mine->connected());
+}
+
+TEST_CASE("TCP4ServerEndpoint listens, or fails as listenTCP does") {
+  MemoryReactor reactor;
+  TCP4ServerEndpoint endpoint(80, "10.0.0.5", reactor, 7);
+  auto port = successResultOf(endpoint.listen(accumulating()));
+  CHECK(port->getHost() == Address(IPv4Address{"10.0.0.5", 80}));
+  CHECK(reactor.tcpServers()[0].backlog == 7);
+  failureResultOf<CannotListenError>(endpoint.listen(accumulating()));
+  port->stopListening();
+}
+
+// ---- HostnameEndpoint
+
+TEST_CASE("HostnameEndpoint: one address behaves as TCP4ClientEndpoint") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"10.0.0.5"});
+  reactor.listenTCP(80, accumulating());
+  HostnameEndpoint endpoint("example.com", 80, reactor, 7s, "10.0.0.9");
+  auto d = endpoint.connect(accumulating());
+  REQUIRE(hostsTried(reactor) == Hosts{"10.0.0.5"});
+  CHECK(reactor.tcpClients()[0].timeout == 7s);
+  CHECK(reactor.tcpClients()[0].bindAddress == "10.0.0.9");
+  CHECK(reactor.getDelayedCalls().empty());
+  reactor.flush();
+  CHECK(successResultOf(d)->connected());
+}
+
+TEST_CASE("HostnameEndpoint: a single refused address is reported at once") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"10.0.0.5"});
+  auto d = HostnameEndpoint("example.com", 80, reactor).connect(accumulating());
+  reactor.failOnce();
+  failureResultOf<ConnectionRefusedError>(d);
+  CHECK(reactor.getDelayedCalls().empty());
+}
+
+TEST_CASE("HostnameEndpoint: literals are not looked up, unknown names fail with DNSLookupError") {
+  MemoryReactor reactor;
+  auto v4 = HostnameEndpoint("10.0.0.5", 80, reactor).connect(accumulating());
+  auto v6 = HostnameEndpoint("fd00::5", 80, reactor).connect(accumulating());
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.5", "fd00::5"});
+  v4.cancel();
+  v6.cancel();
+  failureResultOf<ConnectingCancelledError>(v4);
+  failureResultOf<ConnectingCancelledError>(v6);
+  failureResultOf<DNSLookupError>(HostnameEndpoint("nowhere.example", 80, reactor).connect(accumulating()));
+  reactor.addName("empty.example", {});
+  failureResultOf<DNSLookupError>(HostnameEndpoint("empty.example", 80, reactor).connect(accumulating()));
+}
+
+TEST_CASE("HostnameEndpoint: the families take turns; each address gets its 250 ms, the earlier ones go on") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"fd00::1", "fd00::2", "10.0.0.1", "10.0.0.2", "10.0.0.3"});
+  Outcome outcome;
+  auto d = watch(HostnameEndpoint("example.com", 80, reactor).connect(accumulating()), outcome);
+  CHECK(hostsTried(reactor) == Hosts{"fd00::1"});
+  reactor.advance(249ms);
+  CHECK(hostsTried(reactor).size() == 1);
+  reactor.advance(1ms);
+  CHECK(hostsTried(reactor) == Hosts{"fd00::1", "10.0.0.1"});
+  reactor.advance(250ms);
+  reactor.advance(250ms);
+  reactor.advance(250ms);
+  CHECK(hostsTried(reactor) == Hosts{"fd00::1", "10.0.0.1", "fd00::2", "10.0.0.2", "10.0.0.3"});
+  CHECK(reactor.getDelayedCalls().empty());
+  CHECK(outcome.pending());
+
+  SUBCASE("the first to connect wins, and the others are given up") {
+    reactor.listenTCP(80, accumulating(), 50, "10.0.0.2");
+    reactor.succeedOnce();
+    REQUIRE(outcome.protocol);
+    CHECK(outcome.protocol->transport().getPeer() == Address(IPv4Address{"10.0.0.2", 80}));
+    CHECK(hostsTried(reactor).empty());
+  }
+  SUBCASE("all fail: the last failure, and only then") {
+    for (int i = 0; i < 4; ++i) reactor.failOnce(NoRouteError("no route"));
+    CHECK(outcome.pending());
+    reactor.failOnce(ConnectionRefusedError("refused"));
+    CHECK(outcome.failure->check<ConnectionRefusedError>());
+  }
+  SUBCASE("cancelled: all attempts end") {
+    d.cancel();
+    CHECK(outcome.failure->check<ConnectingCancelledError>());
+    CHECK(hostsTried(reactor).empty());
+    CHECK(reactor.getDelayedCalls().empty());
+  }
+  SUBCASE("each attempt has its own limit") {
+    reactor.advance(30s);
+    CHECK(outcome.failure->check<ConnectTimeoutError>());
+  }
+}
+
+TEST_CASE("HostnameEndpoint: a failure starts the next attempt at once, and its delay anew") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"10.0.0.1", "10.0.0.2", "10.0.0.3"});
+  Outcome outcome;
+  auto d = watch(HostnameEndpoint("example.com", 80, reactor, 30s, "", 100ms).connect(accumulating()), outcome);
+  reactor.advance(60ms);
+  reactor.failOnce();
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.2"});
+  reactor.advance(99ms);
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.2"});
+  reactor.advance(1ms);
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.2", "10.0.0.3"});
+  reactor.failOnce();
+  CHECK(outcome.pending());
+  reactor.failOnce();
+  CHECK(outcome.failure->check<ConnectionRefusedError>());
+}
+
+TEST_CASE("HostnameEndpoint: cancelled while an attempt waits for its turn, and while the name is looked up") {
+  MemoryReactor memory;
+  memory.addName("example.com", {"10.0.0.1", "10.0.0.2"});
+  auto d = HostnameEndpoint("example.com", 80, memory).connect(accumulating());
+  CHECK(memory.getDelayedCalls().size() == 1);
+  d.cancel();
+  failureResultOf<ConnectingCancelledError>(d);
+  CHECK(memory.getDelayedCalls().empty());
+  CHECK(memory.tcpClients().empty());
+
+  Reactor reactor;
+  auto lookup = HostnameEndpoint("no-such-host.example", 80, reactor).connect(accumulating());
+  lookup.cancel();
+  failureResultOf<ConnectingCancelledError>(lookup);
+}
+
+TEST_CASE("HostnameEndpoint: a factory that refuses one address is asked again for the next") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"10.0.0.1", "10.0.0.2"});
+  reactor.listenTCP(80, accumulating());
+  int asked = 0;
+  auto d = HostnameEndpoint("example.com", 80, reactor).connect(makeFactory([&]() -> Connected {
+    return ++asked == 1 ? nullptr : std::make_shared<AccumulatingProtocol>();
+  }));
+  reactor.flush();
+  CHECK(successResultOf(d)->connected());
+  CHECK(asked == 2);
+}
+
+TEST_CASE("endpoints over real sockets") {
+  Reactor reactor;
+  auto server = std::make_shared<AccumulatingProtocol>();
+  auto port = successResultOf(TCP4ServerEndpoint(0, "127.0.0.1", reactor).listen(makeFactory([&] { return server; })));
+  const auto number = std::get<IPv4Address>(port->getHost()).port;
+  Outcome outcome;
+  auto d = watch(HostnameEndpoint("localhost", number, reactor).connect(accumulating()), outcome);
+  while (outcome.pending() || !server->made) reactor.iterate(1s);
+  REQUIRE(outcome.protocol);
+  outcome.protocol->transport().write("over the wire");
+  outcome.protocol->transport().loseConnection();
+  while (!server->closed()) reactor.iterate(1s);
+  CHECK(server->data == "over the wire");
+}
