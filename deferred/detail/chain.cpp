@@ -256,6 +256,7 @@ void Chain::runLinks() noexcept {
       if (!current->paused_) continue;
       abandon();
     } else {
+      current->handled_ = false;  // a failure that someone has seen and links have passed on is unhandled again
       current->reportIfUnhandled();
     }
     for (;;) {

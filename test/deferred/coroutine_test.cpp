@@ -449,3 +449,19 @@ TEST_CASE("an unhandled failure of a coroutine is reported") {
   r.errback(GenericError("nobody"));
   CHECK(unhandled.flush() == Strings{"nobody"});
 }
+
+TEST_CASE("a failure that a coroutine has seen is unhandled again when later callbacks pass it on") {
+  Unhandled unhandled;
+  {
+    auto d = fail<int>(GenericError("seen"));
+    auto run = [&]() -> Deferred<void> {
+      try {
+        co_await d;
+      } catch (const GenericError&) {
+      }
+    };
+    run();
+    d.addCallback([](int n) { return n; });
+  }
+  CHECK(unhandled.flush() == Strings{"seen"});
+}
