@@ -132,7 +132,7 @@ class HTTPPageGetter final : public Protocol {
 /// attempt to connect, then the connection.
 class PageFetch final : public Factory, public std::enable_shared_from_this<PageFetch> {
  public:
-  PageFetch(PageOptions options, NetworkReactor& reactor, std::unique_ptr<Sink> sink)
+  PageFetch(PageOptions&& options, NetworkReactor& reactor, std::unique_ptr<Sink> sink)
       : options_(std::move(options)), reactor_(reactor), sink_(std::move(sink)) {}
   ~PageFetch() override {
     if (deadline_.active()) deadline_.cancel();
@@ -347,8 +347,13 @@ std::string PageFetch::requestHead() const {
     text.append(name).append(": ").append(value).append("\r\n");
   };
   text.append(options_.method).append(1, ' ').append(uri_.originForm).append(" HTTP/1.1\r\n");
-  const auto host = options_.headers.getHeader("Host");
-  add("Host", host ? std::string(*host) : uri_.netloc());
+  if (const auto host = options_.headers.getHeader("Host")) {
+    add("Host", *host);
+  } else {
+    text.append("Host: ");
+    uri_.appendNetloc(text);
+    text.append("\r\n");
+  }
   add("User-Agent", options_.agent);
   if (options_.postdata) add("Content-Length", std::to_string(options_.postdata->size()));
   std::string cookies;
@@ -466,7 +471,7 @@ void PageFetch::deliver() {
   resolver_.resolve(*std::exchange(outcome_, std::nullopt));
 }
 
-Deferred<PageResponse> fetch(std::string_view url, PageOptions options, NetworkReactor& reactor,
+Deferred<PageResponse> fetch(std::string_view url, PageOptions&& options, NetworkReactor& reactor,
                              std::unique_ptr<Sink> sink) {
   return std::make_shared<PageFetch>(std::move(options), reactor, std::move(sink))->start(url);
 }

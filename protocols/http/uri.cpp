@@ -1,6 +1,7 @@
 #include <protocols/http/uri.hpp>
 
 #include <algorithm>
+#include <array>
 #include <boost/url/parse.hpp>
 #include <boost/url/url.hpp>
 #include <boost/url/url_view.hpp>
@@ -44,11 +45,16 @@ std::size_t pathStart(std::string_view url) {
   return std::min(url.find_first_of("/?#", slashes + 2), url.size());
 }
 
+constexpr auto kEscaped = [] {
+  std::array<bool, 256> table{};
+  for (std::size_t c = 0; c < 256; ++c) table[c] = c <= 0x20 || c >= 0x7f;
+  for (const char c : std::string_view("\"<>[\\]^`{|}")) table[static_cast<unsigned char>(c)] = true;
+  return table;
+}();
+
 bool needsEscape(std::string_view rest) {
-  const char c = rest.front();
-  if (c == '%') return rest.size() < 3 || !isHex(rest[1]) || !isHex(rest[2]);
-  return static_cast<unsigned char>(c) >= 0x7f || static_cast<unsigned char>(c) <= 0x20 ||
-         std::string_view("\"<>[\\]^`{|}").find(c) != std::string_view::npos;
+  if (rest.front() == '%') return rest.size() < 3 || !isHex(rest[1]) || !isHex(rest[2]);
+  return kEscaped[static_cast<unsigned char>(rest.front())];
 }
 
 /// `url` without its fragment, and with what RFC 3986 does not allow after the authority percent-encoded.
@@ -139,13 +145,29 @@ URI URI::join(std::string_view reference) const {
 }
 
 std::string URI::netloc() const {
-  std::string result = host.find(':') == host.npos ? host : '[' + host + ']';
-  if (port != (scheme == "https" ? 443 : 80)) result.append(1, ':').append(std::to_string(port));
+  std::string result;
+  appendNetloc(result);
   return result;
 }
 
+void URI::appendNetloc(std::string& text) const {
+  if (host.find(':') == host.npos) {
+    text.append(host);
+  } else {
+    text.append(1, '[').append(host).append(1, ']');
+  }
+  if (port == (scheme == "https" ? 443 : 80)) return;
+  std::array<char, 8> digits;
+  const char* end = std::to_chars(digits.data(), digits.data() + digits.size(), port).ptr;
+  text.append(1, ':').append(digits.data(), static_cast<std::size_t>(end - digits.data()));
+}
+
 std::string URI::toString() const {
-  return scheme + "://" + netloc() + originForm;
+  std::string text;
+  text.reserve(scheme.size() + host.size() + originForm.size() + 12);
+  text.append(scheme).append("://");
+  appendNetloc(text);
+  return text.append(originForm);
 }
 
 }  // namespace torsion

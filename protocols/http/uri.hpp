@@ -27,6 +27,7 @@ struct URI {
 
   /// "example.com", "[::1]:8080": the Host header. The port is left out where it is the scheme's own.
   std::string netloc() const;
+  void appendNetloc(std::string& text) const;
   std::string toString() const;
   /// The same scheme, host and port.
   bool sameOrigin(const URI& other) const noexcept {

@@ -45,8 +45,14 @@ Address toAddress(const SocketAddress& address) {
   switch (address.family()) {
     case AF_INET: {
       const auto& v4 = reinterpret_cast<const sockaddr_in&>(address.storage);
-      ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
-      return IPv4Address{text, ntohs(v4.sin_port)};
+      // Without inet_ntop, which calls sprintf: this is done for every connection.
+      const auto* bytes = reinterpret_cast<const unsigned char*>(&v4.sin_addr);
+      char* end = text;
+      for (int i = 0; i < 4; ++i) {
+        if (i > 0) *end++ = '.';
+        end = std::to_chars(end, text + sizeof text, bytes[i]).ptr;
+      }
+      return IPv4Address{std::string(text, end), ntohs(v4.sin_port)};
     }
     case AF_INET6: {
       const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address.storage);
