@@ -170,14 +170,14 @@ void ReactorImpl::shutdown() {
 }
 
 void ReactorImpl::waitForEvent(Duration atMost) {
-  const bool atOnce = haveThreadCalls.load(std::memory_order_acquire) || shutdownIsDue ||
-                      timedCalls->nextDue() <= currentTime || atMost <= Duration::zero();
+  const Duration due = timedCalls->nextDue();
+  const bool atOnce = haveThreadCalls.load(std::memory_order_acquire) || shutdownIsDue || due <= currentTime ||
+                      atMost <= Duration::zero();
   if (context.stopped()) context.restart();
   if (atOnce) {
     guarded("a handler threw", [this] { context.poll_one(); });
     return;
   }
-  const Duration due = timedCalls->nextDue();
   if (due < timerSetTo) {
     timerSetTo = due;
     timer.expires_at(std::chrono::steady_clock::time_point(due));
