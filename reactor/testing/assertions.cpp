@@ -2,9 +2,9 @@
 
 #include <cxxabi.h>
 
-#include <chrono>
-#include <cstdio>
 #include <cstdlib>
+
+#include <reactor/detail/report.hpp>
 
 namespace torsion::detail {
 
@@ -17,20 +17,6 @@ std::string typeName(const std::type_info& type) {
   std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
                                                    &std::free);
   return status == 0 ? name.get() : type.name();
-}
-
-std::string at(const std::source_location& where) {
-  return std::string(where.file_name()) + ":" + std::to_string(where.line());
-}
-
-std::string seconds(Duration duration) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g s", std::chrono::duration<double>(duration).count());
-  return text;
-}
-
-std::string describeLeft(const DelayedCall& call, const Time& time) {
-  return "a call was left, due in " + seconds(call.getTime() - time.seconds()) + ", scheduled at " + at(call.where());
 }
 
 }  // namespace torsion::detail

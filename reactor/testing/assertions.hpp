@@ -14,7 +14,6 @@
 #include <deferred/deferred.hpp>
 #include <deferred/failure.hpp>
 #include <deferred/result.hpp>
-#include <deferred/time.hpp>
 
 namespace torsion {
 
@@ -26,10 +25,6 @@ struct TestFailure : std::logic_error {
 namespace detail {
 [[noreturn]] void testFailed(const std::string& what, const std::source_location& where);
 std::string typeName(const std::type_info& type);
-std::string at(const std::source_location& where);
-std::string seconds(Duration duration);
-// A call that a test left, in the words of the fixtures.
-std::string describeLeft(const DelayedCall& call, const Time& time);
 
 template <class T>
 std::string describeValue(const T& value) {

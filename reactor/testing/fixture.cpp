@@ -3,6 +3,7 @@
 #include <typeinfo>
 
 #include <reactor/address.hpp>
+#include <reactor/detail/report.hpp>
 #include <reactor/testing/assertions.hpp>
 
 namespace torsion {

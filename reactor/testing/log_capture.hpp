@@ -1,7 +1,6 @@
 // LogCapture: what was logged while a test ran (twisted.logger.capturedLogs, and trial's flushLoggedErrors).
 #pragma once
 
-#include <cstddef>
 #include <mutex>
 #include <string>
 #include <vector>

@@ -74,7 +74,7 @@ class MemoryReactor final : public NetworkReactor {
   std::shared_ptr<IOPump> succeedOnce();
   /// Fails the oldest attempt. False if there is none.
   bool failOnce(const Failure& reason = ConnectionRefusedError("Connection was refused by other side"));
-  /// Ends every attempt as a network would (connected, refused where nobody listens, DNSLookupError for unknown names)
+  /// Ends every attempt as a network would (connected, refused where nobody listens, DNSLookupError for unknown names),
   /// runs the calls that are due, and pumps all connections, until nothing happens any more. Time does not move.
   /// Returns whether anything happened. Throws std::runtime_error if they are busy after 1000 rounds.
   bool flush();

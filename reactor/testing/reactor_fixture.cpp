@@ -1,6 +1,7 @@
 #include <reactor/testing/reactor_fixture.hpp>
 
 #include <reactor/detail/reactor_impl.hpp>
+#include <reactor/detail/report.hpp>
 #include <reactor/testing/assertions.hpp>
 
 namespace torsion {
