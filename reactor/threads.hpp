@@ -120,19 +120,24 @@ struct BlockedThread {
   std::exception_ptr error;
 };
 
-// The right, and the duty, to answer. Not answering is one, too.
+// The right, and the duty, to answer. Not answering is one, too. An exception is given away whole: the reactor's thread
+// keeps no reference to it.
 template <class T>
 class Answer {
  public:
   explicit Answer(std::shared_ptr<BlockedThread<T>> thread) noexcept : thread_(std::move(thread)) {}
   Answer(Answer&& other) noexcept = default;
-  ~Answer() { fail(std::make_exception_ptr(ReactorNotRunning("blockingCallFromThread: the reactor has stopped"))); }
+  ~Answer() {
+    if (!thread_) return;
+    auto error = std::make_exception_ptr(ReactorNotRunning("blockingCallFromThread: the reactor has stopped"));
+    fail(std::move(error));
+  }
 
   template <class... A>
   void succeed(A&&... value) {
     give([&](BlockedThread<T>& thread) { thread.value.emplace(std::forward<A>(value)...); });
   }
-  void fail(std::exception_ptr error) {
+  void fail(std::exception_ptr&& error) {
     give([&](BlockedThread<T>& thread) { thread.error = std::move(error); });
   }
 
@@ -146,6 +151,12 @@ class Answer {
     }
   }
   std::shared_ptr<BlockedThread<T>> thread_;
+};
+
+template <class T>
+struct PendingAnswer {
+  Answer<T> answer;
+  std::exception_ptr error;
 };
 
 template <class T>
@@ -169,26 +180,34 @@ void checkOtherThread(Reactor& reactor);
 /// Deferred waits for that, and throws ReactorNotRunning if the reactor stops first. For other threads than the
 /// reactor's own: there it throws WrongThread. Waits for ever if the reactor never runs.
 template <class F>
-auto blockingCallFromThread(Reactor& reactor, F f) -> typename detail::UnwrapDeferred<std::invoke_result_t<F&>>::type {
-  using Returned = std::invoke_result_t<F&>;
+auto blockingCallFromThread(Reactor& reactor, F f) {
+  using Returned = std::decay_t<std::invoke_result_t<F&>>;
   using T = typename detail::UnwrapDeferred<Returned>::type;
   detail::checkOtherThread(reactor);
   auto thread = std::make_shared<detail::BlockedThread<T>>();
   reactor.callFromThread([&reactor, f = std::move(f), answer = detail::Answer<T>(thread)]() mutable {
     static_cast<void>(reactor);
+    std::exception_ptr error;
     try {
       if constexpr (detail::UnwrapDeferred<Returned>::isDeferred) {
-        auto shared = std::make_shared<detail::Answer<T>>(std::move(answer));
-        auto guard = detail::atShutdown(reactor, [shared] { detail::Answer<T> unanswered(std::move(*shared)); });
-        f().addBoth([shared, guard = std::move(guard)](Result<T> result) {
-          if (!result.ok()) {
-            shared->fail(result.failure().value());
-          } else if constexpr (std::is_void_v<T>) {
-            shared->succeed();
-          } else {
-            shared->succeed(std::move(result).value());
-          }
-        });
+        Returned deferred = f();
+        std::shared_ptr<detail::PendingAnswer<T>> pending(new detail::PendingAnswer<T>{std::move(answer), nullptr});
+        auto guard =
+            detail::atShutdown(reactor, [pending] { detail::Answer<T> unanswered(std::move(pending->answer)); });
+        // In two steps: during the first the chain, too, holds the exception.
+        std::move(deferred)
+            .addBoth([pending](Result<T> result) {
+              if (!result.ok()) {
+                pending->error = result.failure().value();
+              } else if constexpr (std::is_void_v<T>) {
+                pending->answer.succeed();
+              } else {
+                pending->answer.succeed(std::move(result).value());
+              }
+            })
+            .addCallback([pending, guard = std::move(guard)] {
+              if (pending->error) pending->answer.fail(std::move(pending->error));
+            });
       } else if constexpr (std::is_void_v<T>) {
         f();
         answer.succeed();
@@ -196,13 +215,14 @@ auto blockingCallFromThread(Reactor& reactor, F f) -> typename detail::UnwrapDef
         answer.succeed(f());
       }
     } catch (...) {
-      answer.fail(std::current_exception());
+      error = std::current_exception();
     }
+    if (error) answer.fail(std::move(error));
   });
   std::unique_lock lock(thread->mutex);
   thread->answered.wait(lock, [&] { return thread->value || thread->error; });
-  if (thread->error) std::rethrow_exception(thread->error);
-  if constexpr (!std::is_void_v<T>) return std::move(*thread->value);
+  if (thread->error) std::rethrow_exception(std::exchange(thread->error, nullptr));
+  if constexpr (!std::is_void_v<T>) return T(std::move(*thread->value));
 }
 
 }  // namespace torsion

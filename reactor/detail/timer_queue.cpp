@@ -80,7 +80,7 @@ class alignas(64) TimerQueue::Call final : public DelayedCall::Entry, public Tim
   }
 };
 
-TimerQueue::TimerQueue(const Time& time, std::thread::id owner) : time_(time), owner_(owner), currentTick_(0) {
+TimerQueue::TimerQueue(const Time& time, std::thread::id owner) : time_(time), owner_(owner) {
   for (Links& slot : slots_) slot.prev = slot.next = &slot;
 }
 
@@ -127,7 +127,10 @@ bool TimerQueue::runNext(Duration now, std::uint64_t before) {
   for (;;) {
     while (!heap_.empty()) {
       const HeapItem first = heap_.front();
-      if (first.key > now.count()) return false;
+      if (first.key > now.count()) {
+        earliest_ = first.key;
+        return false;
+      }
       Call& call = *first.call;
       if (call.due != first.key || call.sequence != first.sequence) {  // it was postponed
         heapRemove(0);
@@ -148,12 +151,16 @@ bool TimerQueue::runNext(Duration now, std::uint64_t before) {
       call.function();
       return true;
     }
-    if (!openNextSlot(tickOf(now.count()))) return false;
+    if (!openNextSlot(tickOf(now.count()))) {
+      earliest_ = findEarliest();
+      return false;
+    }
   }
 }
 
-Duration TimerQueue::nextDue() const noexcept {
-  if (!heap_.empty()) return Duration(heap_.front().key);
+// As nextDue(). Does not look at more than a few calls.
+std::int64_t TimerQueue::findEarliest() const noexcept {
+  if (!heap_.empty()) return heap_.front().key;
   for (int level = 0; level < kLevels; ++level) {
     if (occupied_[level] == 0) continue;
     const int slot = std::countr_zero(occupied_[level]);
@@ -165,12 +172,12 @@ Duration TimerQueue::nextDue() const noexcept {
     const Links& head = slots_[level * kSlots + slot];
     int seen = 0;
     for (const Links* links = head.next; links != &head; links = links->next) {
-      if (++seen > 8) return Duration(start << kTickShift);
+      if (++seen > 8) return start << kTickShift;
       first = std::min(first, static_cast<const Call*>(links)->due);
     }
-    return Duration(first);
+    return first;
   }
-  return Duration::max();
+  return kNever;
 }
 
 std::vector<DelayedCall> TimerQueue::pending() {
@@ -209,6 +216,7 @@ void TimerQueue::release(Call& call) noexcept {
 
 void TimerQueue::link(Call& call) {
   call.key = call.due;
+  if (call.due < earliest_ || size_ == 0) earliest_ = call.due;
   const std::int64_t tick = tickOf(call.due);
   if (tick <= currentTick_) {
     heapPush(call);

@@ -44,7 +44,7 @@ class TimerQueue {
   std::uint64_t nextSequence() const noexcept { return sequence_; }
 
   /// No call is due before this, though perhaps none is due then either; Duration::max() if there are no calls.
-  Duration nextDue() const noexcept;
+  Duration nextDue() const noexcept { return size_ == 0 ? Duration::max() : Duration(earliest_); }
   std::size_t size() const noexcept { return size_; }
   /// All calls, in the order in which they will run.
   std::vector<DelayedCall> pending();
@@ -77,8 +77,7 @@ class TimerQueue {
   void unlink(Call& call) noexcept;
   void move(Call& call, std::int64_t due);
   bool openNextSlot(std::int64_t lastTick);
-  template <class F>
-  void forEach(F f) const;
+  std::int64_t findEarliest() const noexcept;
 
   void heapPush(Call& call);
   void heapRemove(std::size_t index) noexcept;
@@ -87,7 +86,8 @@ class TimerQueue {
 
   const Time& time_;
   const std::thread::id owner_;
-  std::int64_t currentTick_;
+  std::int64_t currentTick_ = 0;
+  std::int64_t earliest_ = 0;  // of nextDue()
   std::uint64_t sequence_ = 0;
   std::size_t size_ = 0;
   std::size_t live_ = 0;  // calls not on the free list: scheduled, or held by a handle

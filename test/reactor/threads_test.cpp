@@ -135,6 +135,7 @@ TEST_SUITE("threads") {
       blockingCallFromThread(reactor, [&] { return deferLater(reactor, 1ms); });
       CHECK_THROWS_AS(blockingCallFromThread(reactor, [] { throw TestError(); }), TestError);
       CHECK_THROWS_AS(blockingCallFromThread(reactor, [] { return fail<int>(TestError()); }), TestError);
+      CHECK_THROWS_AS(blockingCallFromThread(reactor, []() -> Deferred<int> { throw TestError(); }), TestError);
       CHECK_THROWS_AS(
           blockingCallFromThread(reactor, [&] { return deferLater(reactor, 1ms, [] { throw TestError(); }); }),
           TestError);
