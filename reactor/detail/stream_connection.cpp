@@ -87,6 +87,7 @@ void StreamConnection::readable() {
       endOfFile();
       break;
     }
+    if (!protocol()) return finish(connectionDone());  // it has gone elsewhere, or was destroyed
     const std::size_t size = static_cast<std::size_t>(n);
     if (!callProtocol([&] { protocol()->dataReceived({buffer.data(), size}); })) return;
     if (size < buffer.size()) break;

@@ -1000,6 +1000,16 @@ TEST_CASE("a protocol is kept until connectionLost has returned, and no longer")
   client->transport().loseConnection();
 }
 
+TEST_CASE("a connection whose protocol has left it ends when bytes come") {
+  Pair t;
+  t.server.made = [](Protocol& p) { p.detachTransport(); };
+  t.client.made = say;
+  t.connect();
+  runUntil(t.reactor, [&] { return t.factory->over; });
+  CHECK(std::count(t.log.begin(), t.log.end(), "srv made") == 1);
+  CHECK(t.log.back() == "cf stopFactory");
+}
+
 TEST_CASE("ports, connectors, protocols and transports outlive the reactor as inert things") {
   LogCapture logged;
   Log log;
