@@ -132,8 +132,9 @@ class HTTPPageGetter final : public Protocol {
 /// attempt to connect, then the connection.
 class PageFetch final : public Factory, public std::enable_shared_from_this<PageFetch> {
  public:
-  PageFetch(PageOptions&& options, NetworkReactor& reactor, std::unique_ptr<Sink> sink)
-      : options_(std::move(options)), reactor_(reactor), sink_(std::move(sink)) {}
+  /// `wantsURL`: whether the answer is to say where it came from in the end.
+  PageFetch(PageOptions&& options, NetworkReactor& reactor, std::unique_ptr<Sink> sink, bool wantsURL)
+      : options_(std::move(options)), reactor_(reactor), sink_(std::move(sink)), wantsURL_(wantsURL) {}
   ~PageFetch() override {
     if (deadline_.active()) deadline_.cancel();
   }
@@ -185,6 +186,7 @@ class PageFetch final : public Factory, public std::enable_shared_from_this<Page
   HTTPPageGetter* getter_ = nullptr;
   DelayedCall deadline_;
   int redirects_ = 0;
+  const bool wantsURL_;
   bool starting_ = true;
 };
 
@@ -420,7 +422,7 @@ void PageFetch::ended(ResponseHead head, std::string body, bool whole) {
   } else {
     if (sink_) sink_->end();
     outcome_.emplace(PageResponse{head.status, std::move(head.message), head.version, std::move(head.headers),
-                                  std::move(body), uri_.toString()});
+                                  std::move(body), wantsURL_ ? uri_.toString() : std::string()});
   }
 }
 
@@ -472,14 +474,14 @@ void PageFetch::deliver() {
 }
 
 Deferred<PageResponse> fetch(std::string_view url, PageOptions&& options, NetworkReactor& reactor,
-                             std::unique_ptr<Sink> sink) {
-  return std::make_shared<PageFetch>(std::move(options), reactor, std::move(sink))->start(url);
+                             std::unique_ptr<Sink> sink, bool wantsURL = false) {
+  return std::make_shared<PageFetch>(std::move(options), reactor, std::move(sink), wantsURL)->start(url);
 }
 
 }  // namespace
 
 Deferred<PageResponse> getPageResponse(std::string_view url, PageOptions options, NetworkReactor& reactor) {
-  return fetch(url, std::move(options), reactor, nullptr);
+  return fetch(url, std::move(options), reactor, nullptr, true);
 }
 
 Deferred<std::string> getPage(std::string_view url, PageOptions options, NetworkReactor& reactor) {

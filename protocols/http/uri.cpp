@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/url/authority_view.hpp>
 #include <boost/url/parse.hpp>
 #include <boost/url/url.hpp>
 #include <boost/url/url_view.hpp>
@@ -37,14 +38,6 @@ bool isHex(char c) {
   throw InvalidURL(text.append(url.size() > 200 ? "...': " : "': ").append(why));
 }
 
-/// Where the path starts: after the authority, if there is one.
-std::size_t pathStart(std::string_view url) {
-  const auto slashes = url.find("//");
-  const auto other = url.find_first_of("/?#");
-  if (slashes == url.npos || slashes != other) return 0;
-  return std::min(url.find_first_of("/?#", slashes + 2), url.size());
-}
-
 constexpr auto kEscaped = [] {
   std::array<bool, 256> table{};
   for (std::size_t c = 0; c < 256; ++c) table[c] = c <= 0x20 || c >= 0x7f;
@@ -57,17 +50,16 @@ bool needsEscape(std::string_view rest) {
   return kEscaped[static_cast<unsigned char>(rest.front())];
 }
 
-/// `url` without its fragment, and with what RFC 3986 does not allow after the authority percent-encoded.
-std::string_view clean(std::string_view url, bool spaces, std::string& store) {
-  const std::string_view whole = url;
-  if (const auto bad = std::find_if(url.begin(), url.end(),
-                                    [&](unsigned char c) { return c < 0x20 || c == 0x7f || (c == ' ' && !spaces); });
-      bad != url.end()) {
-    invalid(whole, *bad == ' ' ? "it contains a space (write %20)" : "it contains a control character");
+/// `url` without its fragment, and with what RFC 3986 does not allow in a path or query percent-encoded, from `path`
+/// on.
+std::string_view clean(std::string_view url, std::size_t path, bool spaces, std::string& store) {
+  for (const char c : url) {
+    if (static_cast<unsigned char>(c) > 0x20 && c != 0x7f) continue;
+    if (c != ' ') invalid(url, "it contains a control character");
+    if (!spaces) invalid(url, "it contains a space (write %20)");
   }
   url = url.substr(0, url.find('#'));
-  const std::size_t path = pathStart(url);
-  std::size_t i = path;
+  std::size_t i = std::min(path, url.size());
   while (i < url.size() && !needsEscape(url.substr(i))) ++i;
   if (i == url.size()) return url;
   store.assign(url.substr(0, i));
@@ -82,60 +74,68 @@ std::string_view clean(std::string_view url, bool spaces, std::string& store) {
   return store;
 }
 
-URI fromView(const urls::url_view& u, std::string_view url) {
-  URI result;
-  result.scheme = toLower(view(u.scheme()));
-  if (result.scheme == "http") {
-    result.port = 80;
-  } else if (result.scheme == "https") {
-    result.port = 443;
+/// Where the path of `url` starts, whose authority starts at `authority`.
+std::size_t pathStart(std::string_view url, std::size_t authority) {
+  std::size_t i = authority;
+  while (i < url.size() && url[i] != '/' && url[i] != '?' && url[i] != '#') ++i;
+  return i;
+}
+
+void readAuthority(URI& uri, std::string_view authority, std::string_view url) {
+  const auto parsed = urls::parse_authority({authority.data(), authority.size()});
+  if (!parsed) invalid(url, "its host or its port is none");
+  if (parsed->encoded_host().empty()) invalid(url, "it names no host");
+  if (parsed->has_userinfo()) invalid(url, "it contains a user name (send an Authorization header instead)");
+  const std::string_view host = view(parsed->encoded_host());
+  if (parsed->host_type() == urls::host_type::ipv6) {
+    uri.host = toLower(host.substr(1, host.size() - 2));
   } else {
-    invalid(url, "only http and https are supported");
-  }
-  if (!u.has_authority() || u.encoded_host().empty()) invalid(url, "it names no host");
-  // Boost.URL 1.81 takes "http://h:x/" for the path "x/".
-  if (!u.encoded_path().empty() && u.encoded_path().front() != '/') invalid(url, "its port is no number");
-  if (u.has_userinfo()) invalid(url, "it contains a user name (send an Authorization header instead)");
-  if (u.host_type() == urls::host_type::ipv6) {
-    const auto host = view(u.encoded_host());
-    result.host = toLower(host.substr(1, host.size() - 2));
-  } else {
-    result.host = toLower(view(u.encoded_host()));
-    const bool plain = std::all_of(result.host.begin(), result.host.end(), [](char c) {
+    uri.host = toLower(host);
+    const bool plain = std::all_of(uri.host.begin(), uri.host.end(), [](char c) {
       return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
     });
     if (!plain) invalid(url, "its host is no name or address (write a name that is not ASCII in its xn-- form)");
   }
-  if (u.has_port() && !u.port().empty()) {
-    const auto digits = view(u.port());  // port_number() of Boost.URL 1.81 takes 65617 for 81
-    const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), result.port);
-    if (parsed.ec != std::errc() || result.port == 0) invalid(url, "its port is not between 1 and 65535");
+  if (const std::string_view digits = view(parsed->port()); !digits.empty()) {
+    // port_number() of Boost.URL 1.81 takes 65617 for 81.
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), uri.port);
+    if (error != std::errc() || uri.port == 0) invalid(url, "its port is not between 1 and 65535");
   }
-  result.originForm = view(u.encoded_path());
-  if (result.originForm.empty()) result.originForm = "/";
-  if (u.has_query()) result.originForm.append(1, '?').append(view(u.encoded_query()));
-  return result;
 }
 
 }  // namespace
 
 URI URI::parse(std::string_view url) {
+  const auto colon = url.find("://");
+  if (colon == url.npos) invalid(url, "not of the form http://host/path");
+  URI result;
+  result.scheme = toLower(url.substr(0, colon));
+  if (result.scheme == "https") {
+    result.port = 443;
+  } else if (result.scheme != "http") {
+    invalid(url, "only http and https are supported");
+  }
+  const std::size_t path = pathStart(url, colon + 3);
   std::string store;
-  const std::string_view cleaned = clean(url, false, store);
-  const auto parsed = urls::parse_uri({cleaned.data(), cleaned.size()});
-  if (!parsed) invalid(url, "not of the form http://host/path");
-  return fromView(*parsed, url);
+  const std::string_view cleaned = clean(url, path, false, store);
+  readAuthority(result, cleaned.substr(colon + 3, path - colon - 3), url);
+  if (path == cleaned.size() || cleaned[path] == '?') result.originForm = '/';
+  result.originForm.append(cleaned.substr(path));
+  return result;
 }
 
 URI URI::join(std::string_view reference) const {
+  const auto slashes = reference.find("//");
+  const bool absolute = slashes == 0 || (slashes != reference.npos && slashes == pathStart(reference, 0) &&
+                                         reference[slashes - 1] == ':');
   std::string store;
-  const std::string_view cleaned = clean(reference, true, store);
+  const std::string_view cleaned = clean(reference, absolute ? pathStart(reference, slashes + 2) : 0, true, store);
   const auto parsed = urls::parse_uri_reference({cleaned.data(), cleaned.size()});
   if (!parsed) invalid(reference, "not a URL reference");
   const std::string base = toString();
   urls::url joined;
   if (!urls::resolve(urls::url_view(base), *parsed, joined)) invalid(reference, "it cannot be resolved");
-  URI result = fromView(joined, reference);
+  URI result = parse(view(joined.buffer()));
   // Boost.URL 1.81 keeps the ".." that lead above the root.
   std::size_t above = 0;
   while (result.originForm.compare(above, 4, "/../") == 0) above += 3;
