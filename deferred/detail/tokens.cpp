@@ -35,12 +35,12 @@ Deferred<void> Tokens::acquire(const std::source_location& where) {
     --free;
     return succeed(where);
   }
-  waiting.emplace_back(where);
+  waiting.push_back({Resolver<void>(where)});
   auto at = std::prev(waiting.end());
-  at->onCancel([self = weak_from_this(), at](const Resolver<void>&) {
+  at->resolver.onCancel([self = weak_from_this(), at](const Resolver<void>&) {
     if (auto tokens = self.lock()) tokens->waiting.erase(at);
   });
-  return at->deferred();
+  return at->resolver.deferred();
 }
 
 void Tokens::release() {
@@ -49,9 +49,7 @@ void Tokens::release() {
     ++free;
     return;
   }
-  Resolver<void> next = std::move(waiting.front());
-  waiting.pop_front();
-  next.callback();
+  takeFirst().callback();
 }
 
 Jump Tokens::releaseJump() {
@@ -59,12 +57,17 @@ Jump Tokens::releaseJump() {
     ++free;
     return {};
   }
-  Resolver<void> first = std::move(waiting.front());
-  waiting.pop_front();
-  Chain& chain = std::move(first).release();
+  Chain& chain = takeFirst().release();
   chain.markTaken();
   chain.markFired();
   return {&chain, true};  // the Resolver's firer goes along
+}
+
+Resolver<void> Tokens::takeFirst() {
+  Waiter first = std::move(waiting.front());
+  waiting.pop_front();
+  if (first.tokens) *first.tokens = shared_from_this();
+  return std::move(first.resolver);
 }
 
 void releaseAfter(Chain& chain, std::shared_ptr<Tokens> tokens, const std::source_location& where) {

@@ -19,9 +19,18 @@ struct Tokens : std::enable_shared_from_this<Tokens> {
   // For a step: as release(), with the next holder run by the run loop.
   Jump releaseJump();
 
+  // `tokens`, where there is one, is set when the waiter's turn comes: while it waits, it must not keep alive what
+  // alone can end its waiting.
+  struct Waiter {
+    Resolver<void> resolver;
+    std::shared_ptr<Tokens>* tokens = nullptr;
+  };
   std::size_t limit;
   std::size_t free;
-  std::list<Resolver<void>> waiting;
+  std::list<Waiter> waiting;
+
+ private:
+  Resolver<void> takeFirst();
 };
 
 // Adds a link to `chain` that gives a token back and leaves the result as it is.
@@ -32,8 +41,9 @@ void releaseAfter(Chain& chain, std::shared_ptr<Tokens> tokens, const std::sourc
 template <class F>
 class RunStep final : public Node {
  public:
-  RunStep(std::shared_ptr<Tokens> tokens, F f, const std::source_location& where)
-      : Node(where), tokens_(std::move(tokens)), f_(std::move(f)) {}
+  RunStep(F f, const std::source_location& where) : Node(where), f_(std::move(f)) {}
+  // What to give the token back to; to be set before the step runs.
+  std::shared_ptr<Tokens>& tokens() noexcept { return tokens_; }
 
   Jump step(Chain& chain) noexcept override {
     if (!job_) {
@@ -75,7 +85,13 @@ template <class F>
 auto runWithToken(const std::shared_ptr<Tokens>& tokens, F f, const std::source_location& where) {
   using U = After<void, std::invoke_result_t<F&>>;
   Owner owner = tokens->acquire(where).releaseOwner();
-  owner->append(*owner->make<RunStep<F>>(tokens, std::move(f), where));
+  auto* step = owner->make<RunStep<F>>(std::move(f), where);
+  if (owner->called()) {
+    step->tokens() = tokens;
+  } else {
+    tokens->waiting.back().tokens = &step->tokens();
+  }
+  owner->append(*step);
   owner->run();
   return Deferred<U>(std::move(owner));
 }

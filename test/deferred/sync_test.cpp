@@ -231,3 +231,29 @@ TEST_CASE("cancel of a waiting get leaves the queue; of one that has a value doe
   std::move(got).addCallback([&](int n) { seen = n; });
   CHECK(seen == 1);
 }
+
+TEST_CASE("who waits for a semaphore that is gone, and that nobody can release, is told") {
+  Unhandled unhandled;
+  std::string waiting = "pending", queued = "pending";
+  {
+    DeferredSemaphore semaphore(1);
+    semaphore.acquire();
+    semaphore.acquire().addErrback([&](const BrokenDeferred&) { waiting = "broken"; });
+    semaphore.run([] {}).addErrback([&](const BrokenDeferred&) { queued = "broken"; });
+  }
+  CHECK(waiting == "broken");
+  CHECK(queued == "broken");
+}
+
+TEST_CASE("jobs that are queued run to the end though the semaphore has gone") {
+  std::string log;
+  Resolver<void> first;
+  {
+    DeferredSemaphore semaphore(1);
+    semaphore.run([&] { return first.deferred(); });
+    for (int i = 0; i < 3; ++i) semaphore.run([&log, i] { log += std::to_string(i); });
+  }
+  CHECK(log.empty());
+  first.callback();
+  CHECK(log == "012");
+}
