@@ -50,6 +50,10 @@ TEST_CASE_FIXTURE(Fixture, "TestFixture: errors that the test expects are flushe
   CHECK(flushLoggedErrors<std::runtime_error>().size() == 1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "a doctest that leaves a call behind fails" * doctest::should_fail()) {
+  reactor.callLater(1s, [] {});
+}
+
 TEST_CASE("TestFixture: a call that is left is named with its creator") {
   const int line = __LINE__ + 1;
   const auto problem = problemOf([](TestFixture& fixture) { fixture.reactor.callLater(1500ms, [] {}); });
