@@ -74,6 +74,7 @@ void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
 Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
   inputs_[index].pending = false;
   ++recorded_;
+  if (!inputs_[index].owner) inputs_[index].owner = Owner(input);  // its failure is reported when the list goes
   bool fires = false;
   if (!fired_) {
     try {

@@ -409,3 +409,18 @@ TEST_CASE("inputs that have failed already are all taken by a list that the firs
   CHECK(seen == "one");
   CHECK(unhandled.flush().empty());
 }
+
+TEST_CASE("an input that fails after its list has fired is reported when the list goes") {
+  Unhandled unhandled;
+  Resolver<int> late;
+  {
+    std::vector<Deferred<int>> inputs;
+    inputs.push_back(fail<int>(GenericError("early")).addErrback([](const GenericError& e) { return Failure(e); }));
+    inputs.push_back(late.deferred());
+    auto list = gatherResults(std::move(inputs));
+    list.addErrback([](const FirstError&) { return std::vector<int>(); });
+    late.errback(GenericError("late"));
+    CHECK(unhandled.flush().empty());
+  }
+  CHECK(unhandled.flush() == Strings{"early", "late"});
+}
