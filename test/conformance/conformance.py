@@ -25,6 +25,7 @@ sys.setrecursionlimit(3000)
 import defer_oracle
 import generate
 from twisted.internet import defer
+from twisted.python.failure import Failure
 
 CORNERS = {"self_return", "steal_running", "pause_running", "cancel_running_coroutine", "await_running",
            "paused_failure", "advance_raised", "tie_moved", "assertion"}
@@ -33,8 +34,9 @@ CORNERS |= {"raised_" + e for e in ("AssertionError", "AttributeError", "IndexEr
 BATCH = 250
 
 
-def watch_coroutines():
-    """The oracle sees a `cancel` step that meets a running coroutine; see a timeout that does as well."""
+def watch_corners():
+    """Tags what the oracle does not see: a timeout, not a `cancel` step, that cancels a running coroutine; a failure
+    left on a paused Deferred that the program has dropped."""
     cancel = defer.Deferred.cancel
 
     def watched(self):
@@ -42,7 +44,12 @@ def watch_coroutines():
         if st is not None and st["running"] and not self.called:
             defer_oracle._current.tags.add("cancel_running_coroutine")
         cancel(self)
+
+    def released(self):
+        if self.paused and isinstance(getattr(self, "result", None), Failure) and defer_oracle._current:
+            defer_oracle._current.tags.add("paused_failure")
     defer.Deferred.cancel = watched
+    defer.Deferred.__del__ = released
 
 
 def oracle(program):
@@ -207,7 +214,7 @@ def option(argv, name):
 def main(argv):
     profile, keep = option(argv, "--profile"), option(argv, "--keep")
     driver, argv = argv[:1], argv[1:]
-    watch_coroutines()
+    watch_corners()
     start = time.time()
     kept, skipped = expected(programs_of(argv, profile))
     if keep:

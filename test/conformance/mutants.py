@@ -94,7 +94,7 @@ class Plant:
 
     def __init__(self, build, top):
         self.library, self.top = pathlib.Path(build) / "libtorsion.a", top
-        conformance.watch_coroutines()
+        conformance.watch_corners()
         self.programs, _ = conformance.expected(generate.generate(seed) for seed in range(PROGRAMS))
         self.units = units()
         self.base = self.copy()
