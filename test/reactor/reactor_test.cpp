@@ -541,17 +541,19 @@ TEST_SUITE("Reactor") {
     DelayedCall outlives;
     int refused = 0;
     std::optional<Open> open;
+    Reactor* dying = nullptr;
+    auto refuses = [&] {
+      CHECK_THROWS_AS(dying->callLater(1s, [] {}), ReactorNotRunning);
+      CHECK_THROWS_AS(dying->callWhenRunning([] {}), ReactorNotRunning);
+      CHECK_THROWS_AS(dying->run(), ReactorNotRunning);
+      CHECK_THROWS_AS(dying->getThreadPool(), ReactorNotRunning);
+      CHECK_NOTHROW(dying->seconds());
+      CHECK(&torsion::reactor() == dying);
+      ++refused;
+    };
     {
       Reactor reactor;
-      auto refuses = [&] {
-        CHECK_THROWS_AS(reactor.callLater(1s, [] {}), ReactorNotRunning);
-        CHECK_THROWS_AS(reactor.callWhenRunning([] {}), ReactorNotRunning);
-        CHECK_THROWS_AS(reactor.run(), ReactorNotRunning);
-        CHECK_THROWS_AS(reactor.getThreadPool(), ReactorNotRunning);
-        CHECK_NOTHROW(reactor.seconds());
-        CHECK(&torsion::reactor() == &reactor);
-        ++refused;
-      };
+      dying = &reactor;
       open.emplace(reactor, [&] {
         trace += "closed,";
         refuses();
