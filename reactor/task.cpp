@@ -108,6 +108,7 @@ LoopingCall::~LoopingCall() {
 Deferred<void> LoopingCall::start(Duration interval, bool now, std::source_location where) {
   State& state = *state_;
   if (state.running) throw std::logic_error("LoopingCall::start: it is running already");
+  if (state.resolver) throw std::logic_error("LoopingCall::start: it was stopped, but its last call has not ended");
   if (interval < Duration::zero()) throw std::invalid_argument("LoopingCall::start: a negative interval");
   Resolver<void> resolver(where);
   Deferred<void> deferred = resolver.deferred();

@@ -53,7 +53,7 @@ class LoopingCall {
 
   /// Starts the loop, with a call at once or (`now` false) after one interval. Zero: as often as possible, once a turn.
   /// Fires when stop() has ended the loop; fails with what the function threw or its Deferred failed with.
-  /// Throws std::logic_error if it is running, std::invalid_argument for a negative interval.
+  /// Throws std::logic_error if it has not ended, std::invalid_argument for a negative interval.
   Deferred<void> start(Duration interval, bool now = true,
                        std::source_location where = std::source_location::current());
   /// Ends the loop: now, or when the Deferred that the function returned has fired. Throws std::logic_error if it is

@@ -264,6 +264,7 @@ TEST_SUITE("LoopingCall") {
     loop.stop();
     CHECK_FALSE(loop.running());
     assertNoResult(done);
+    CHECK_THROWS_AS(loop.start(1s), std::logic_error);
     resolver.callback();
     successResultOf(std::move(done));
     CHECK(clock.getDelayedCalls().empty());
