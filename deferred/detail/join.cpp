@@ -74,7 +74,11 @@ void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
 Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
   inputs_[index].pending = false;
   ++recorded_;
-  if (!inputs_[index].owner) inputs_[index].owner = Owner(input);  // its failure is reported when the list goes
+  if (!inputs_[index].owner) {
+    // Its failure is reported when the list goes. Nobody can cancel it through the list.
+    if (input.failed()) inputs_[index].owner = Owner(input);
+    inputs_[index].chain = nullptr;
+  }
   bool fires = false;
   if (!fired_) {
     try {

@@ -14,6 +14,10 @@ class ReleaseNode final : public Node {
   Jump step(Chain& chain) noexcept override {
     std::shared_ptr<Tokens> tokens = std::move(tokens_);
     chain.dispose(this);
+    if (tokens->free == tokens->limit) {
+      chain.putFailure(std::logic_error("the job of run() has released its token itself"));
+      return {};
+    }
     return tokens->releaseJump();
   }
   void drop(Chain& chain) noexcept override { chain.dispose(this); }

@@ -257,3 +257,13 @@ TEST_CASE("jobs that are queued run to the end though the semaphore has gone") {
   first.callback();
   CHECK(log == "012");
 }
+
+TEST_CASE("a job that releases its own token fails, and no token is made") {
+  DeferredLock lock;
+  std::string seen;
+  lock.run([&] { lock.release(); }).addErrback([&](const std::logic_error& e) { seen = e.what(); });
+  CHECK(seen == "the job of run() has released its token itself");
+  CHECK_FALSE(lock.locked());
+  lock.acquire();
+  CHECK(lock.locked());
+}
