@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -48,7 +49,13 @@ def watch_corners():
     def released(self):
         if self.paused and isinstance(getattr(self, "result", None), Failure) and defer_oracle._current:
             defer_oracle._current.tags.add("paused_failure")
+
+    def waiting_on(self, d):
+        self.__dict__["weak"] = d if d is None else weakref.ref(d)
+
     defer.Deferred.cancel = watched
+    # A coroutine's Deferred would keep what the coroutine waited for last, long after that.
+    defer._CancellationStatus.waitingOn = property(lambda self: self.weak and self.weak(), waiting_on)
     defer.Deferred.__del__ = released
 
 
