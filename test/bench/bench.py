@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -47,7 +48,7 @@ def figuresOf(command):
 def compileTime(source):
     """User time of compiling a program with the flags that the benchmarks have, without a cache."""
     compiler = [word for word in os.environ.get("CXX", "c++").split() if "ccache" not in word]
-    command = [*compiler, "-std=c++20", "-O2", "-DNDEBUG", "-I", TOP, "-c", os.path.join(HERE, source), "-o", os.devnull]
+    command = [*compiler, "-std=c++20", "-O2", "-DNDEBUG", "-I", TOP, "-c", os.path.join(TOP, source), "-o", os.devnull]
     process = subprocess.Popen(command, env={**os.environ, "CCACHE_DISABLE": "1"})
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:
@@ -189,15 +190,15 @@ def benchmarks(programs, port):
         ),
         Benchmark(
             "compile",
-            "Compiling a program that fetches pages, -O2 (user time)",
+            "Compiling a program that fetches a page, -O2 (user time)",
             {
-                "Torsion": lambda: compileTime("program_torsion.cpp"),
-                "Beast": lambda: compileTime("program_beast.cpp"),
+                "Torsion": lambda: compileTime("examples/getpage.cpp"),
+                "Beast": lambda: compileTime("test/bench/program_beast.cpp"),
             },
             {"user": ("compile", "s")},
             "Beast",
             [Target("user", 1.5)],
-            ["program_torsion.cpp and program_beast.cpp, to an object file, no cache"],
+            ["examples/getpage.cpp, the program of the README, and program_beast.cpp; to an object file, without a cache"],
         ),
     ]
 
@@ -275,6 +276,8 @@ def main():
         if name not in names:
             parser.error(f"no benchmark is called {name}: there are {', '.join(names)}")
 
+    # So that nginx is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     wanted = options.name or names
     lines, allMet = [], True
     with nginx() if "getpage" in wanted else contextlib.nullcontext() as port:

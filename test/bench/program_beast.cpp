@@ -1,5 +1,4 @@
-// The program of program_torsion.cpp on plain Beast, callbacks: fetches the URLs given, all at once, and says of each
-// how many bytes it has or why it failed.
+// What examples/getpage.cpp does, on plain Beast with callbacks: for http alone, without redirects.
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core.hpp>
@@ -16,10 +15,11 @@ using asio::ip::tcp;
 
 class Page : public std::enable_shared_from_this<Page> {
  public:
-  Page(asio::io_context& context, std::string url) : url_(std::move(url)), resolver_(context), stream_(context) {}
+  explicit Page(asio::io_context& context) : resolver_(context), stream_(context) {}
 
-  void fetch() {
-    const std::string rest = url_.substr(url_.find("://") + 3);
+  bool succeeded() const { return succeeded_; }
+  void fetch(const std::string& url) {
+    const std::string rest = url.substr(url.find("://") + 3);
     const std::string authority = rest.substr(0, rest.find('/'));
     const std::size_t colon = authority.find(':');
     const std::string port = colon == std::string::npos ? "80" : authority.substr(colon + 1);
@@ -47,14 +47,15 @@ class Page : public std::enable_shared_from_this<Page> {
   void read(beast::error_code error, std::size_t) {
     if (error) return failed(error);
     if (response_.result_int() != 200) {
-      std::cout << url_ << ": " << response_.result_int() << " " << response_.reason() << "\n";
-    } else {
-      std::cout << url_ << ": " << response_.body().size() << " bytes\n";
+      std::cerr << "the server says " << response_.result_int() << ' ' << response_.reason() << '\n';
+      return;
     }
+    std::cout << response_.body();
+    succeeded_ = true;
   }
-  void failed(beast::error_code error) { std::cout << url_ << ": " << error.message() << "\n"; }
+  void failed(beast::error_code error) { std::cerr << error.message() << '\n'; }
 
-  std::string url_;
+  bool succeeded_ = false;
   tcp::resolver resolver_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_;
@@ -63,7 +64,13 @@ class Page : public std::enable_shared_from_this<Page> {
 };
 
 int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::cerr << "usage: getpage URL\n";
+    return 2;
+  }
   asio::io_context context;
-  for (int i = 1; i < argc; ++i) std::make_shared<Page>(context, argv[i])->fetch();
+  const auto page = std::make_shared<Page>(context);
+  page->fetch(argv[1]);
   context.run();
+  return page->succeeded() ? 0 : 1;
 }
