@@ -295,7 +295,8 @@ Jump Chain::cancelJump() {
   Chain* chain = this;
   while (chain->called_) {
     // As in Twisted, a list that has fired passes no cancel on.
-    if (!chain->waitsFor_ || chain->keeper_) return {};
+    // What a coroutine waits for is not the chain's own until its earlier cancel, held up by a pause, has run.
+    if (!chain->waitsFor_ || chain->keeper_ || chain->coroutine_) return {};
     chain = chain->waitsFor_;
   }
   if (chain->coroutine_) return chain->cancelCoroutine();

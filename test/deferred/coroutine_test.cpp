@@ -465,3 +465,14 @@ TEST_CASE("a failure that a coroutine has seen is unhandled again when later cal
   }
   CHECK(unhandled.flush() == Strings{"seen"});
 }
+
+TEST_CASE("a second cancel of a coroutine whose Deferred is paused does nothing") {
+  Resolver<int> awaited;
+  auto d = cleanUp(awaited.deferred());
+  d.pause();
+  d.cancel();
+  d.cancel();
+  CHECK_FALSE(awaited.called());
+  d.unpause();
+  CHECK(peek(d) == "-1");
+}
