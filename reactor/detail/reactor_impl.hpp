@@ -162,7 +162,8 @@ struct ReactorImpl {
 
  public:
   // Goes first: handlers destroyed with it may call the reactor.
-  boost::asio::io_context context{1};
+  // Sockets and the like are used in this thread alone and need no locks; what other threads post is locked still.
+  boost::asio::io_context context{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
 
  private:
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
