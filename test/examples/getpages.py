@@ -206,6 +206,8 @@ def examine(program):
     check(SERVER.most <= 6, name, "--max 3 had", SERVER.most, "at once")
 
     # Stopped by a signal, or by nobody reading on.
+    while SERVER.now != 0:  # of the run before
+        pass
     with subprocess.Popen([program, SERVER.url("/hang")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as hanging:
         while SERVER.now == 0:
             pass
