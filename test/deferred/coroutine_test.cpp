@@ -26,18 +26,19 @@ struct GenericError : std::runtime_error {
 
 template <class T>
 std::string peek(Deferred<T>& d) {
-  std::string seen = "pending";
-  d.addBoth([&](Result<T> result) {
+  // Shared, since the callback stays with a Deferred that has no result yet.
+  auto seen = std::make_shared<std::string>("pending");
+  d.addBoth([seen](Result<T> result) {
     if (!result.ok()) {
-      seen = "!" + result.failure().getErrorMessage();
+      *seen = "!" + result.failure().getErrorMessage();
     } else if constexpr (std::is_void_v<T>) {
-      seen = "done";
+      *seen = "done";
     } else {
-      seen = std::to_string(result.value());
+      *seen = std::to_string(result.value());
     }
     return result;
   });
-  return seen;
+  return *seen;
 }
 
 Deferred<int> addTen(Deferred<int> d) {

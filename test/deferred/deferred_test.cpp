@@ -29,22 +29,23 @@ struct NarrowError : GenericError {
 // What a fired Deferred holds, without taking it: "5", "!text", or "pending".
 template <class T>
 std::string peek(Deferred<T>& d) {
-  std::string seen = "pending";
-  d.addBoth([&](Result<T> result) {
+  // Shared, since the callback stays with a Deferred that has no result yet.
+  auto seen = std::make_shared<std::string>("pending");
+  d.addBoth([seen](Result<T> result) {
     if (result.ok()) {
       if constexpr (std::is_void_v<T>) {
-        seen = "done";
+        *seen = "done";
       } else if constexpr (std::is_same_v<T, std::string>) {
-        seen = result.value();
+        *seen = result.value();
       } else {
-        seen = std::to_string(result.value());
+        *seen = std::to_string(result.value());
       }
     } else {
-      seen = "!" + result.failure().getErrorMessage();
+      *seen = "!" + result.failure().getErrorMessage();
     }
     return result;
   });
-  return seen;
+  return *seen;
 }
 
 }  // namespace
