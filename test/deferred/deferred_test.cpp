@@ -1,8 +1,10 @@
 #include <deferred/deferred.hpp>
 
 #include <memory>
+#include <source_location>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -196,6 +198,17 @@ TEST_CASE("callbacks added by a failing callback still run") {
   CHECK(log == Strings{"first"});
 }
 
+TEST_CASE("what a callback throws that a running one has added goes to the errback that is added next") {
+  Deferred<int> d;
+  d.addCallback([&](int n) {
+    d.addCallback([](int) -> int { throw GenericError("inner"); });
+    return n;
+  });
+  d.callback(1);
+  CHECK(peek(d) == "!inner");
+  d.addErrback([](const Failure&) { return 0; });
+}
+
 TEST_CASE("a second firing throws AlreadyCalledError and says where the Deferred was made") {
   Resolver<int> r;
   auto d = r.deferred();
@@ -212,6 +225,8 @@ TEST_CASE("a second firing throws AlreadyCalledError and says where the Deferred
   auto e = failed.deferred();
   failed.errback(GenericError("x"));
   CHECK_THROWS_AS(failed.callback(2), AlreadyCalledError);
+  CHECK_THROWS_AS(failed.errback(GenericError("y")), AlreadyCalledError);
+  CHECK(peek(e) == "!x");
   e.addErrback([](const Failure&) { return 0; });
 }
 
@@ -233,6 +248,17 @@ TEST_CASE("a returned Deferred that has fired gives its result at once") {
   auto e = succeed(1).addCallback([](int) { return fail<int>(GenericError("inner")); });
   CHECK(peek(e) == "!inner");
   e.addErrback([](const Failure&) { return 0; });
+}
+
+TEST_CASE("a returned Deferred that has been cancelled gives CancelledError") {
+  Resolver<int> r;
+  Deferred<int> inner = r.deferred();
+  inner.cancel();
+  auto outer = succeed(0).addCallback([&](int) { return std::move(inner); });
+  CHECK(peek(outer) == "!cancelled");
+  outer.addErrback([](const CancelledError&) { return 0; });
+  CHECK_NOTHROW(r.callback(1));
+  CHECK(peek(outer) == "0");
 }
 
 TEST_CASE("the chain waits for a returned Deferred that has not fired") {
@@ -302,6 +328,52 @@ TEST_CASE("callbacks of the inner Deferred that come after the waiting one see n
   CHECK(seen == 0);
 }
 
+TEST_CASE("a returned Deferred that has fired is left with nothing, also of its failure") {
+  Unhandled unhandled;
+  Strings seen;
+  for (bool fails : {false, true}) {
+    Deferred<int> inner = fails ? fail<int>(GenericError("x")) : succeed(4);
+    auto again = detail::secondHandle(inner);
+    auto outer = succeed(0).addCallback([&](int) { return std::move(inner); });
+    again.addCallback([&](int n) { return seen.push_back(std::to_string(n)), n; });
+    seen.push_back(peek(outer));
+    outer.addErrback([](const GenericError&) { return 0; });
+  }
+  CHECK(seen == Strings{"0", "4", "0", "!x"});
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("a failure that the inner Deferred gets later goes up too, and leaves nothing to report") {
+  Unhandled unhandled;
+  {
+    Resolver<int> r;
+    Deferred<int> inner = r.deferred();
+    auto again = detail::secondHandle(inner);
+    auto outer = succeed(0).addCallback([&](int) { return std::move(inner); });
+    Strings seen;
+    again.addCallback([&](int n) { return seen.push_back("inner " + std::to_string(n)), n; });
+    outer.addErrback([&](const GenericError& e) { return seen.push_back(e.what()), 1; });
+    outer.addCallback([&](int n) { return seen.push_back("outer " + std::to_string(n)), n; });
+    r.errback(GenericError("late"));
+    CHECK(seen == Strings{"late", "outer 1", "inner 0"});
+  }
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("of three that wait, the one in the middle is left with nothing") {
+  Resolver<int> r;
+  Deferred<int> middle;
+  middle.addCallback([&](int) { return r.deferred(); });
+  middle.callback(1);
+  auto again = detail::secondHandle(middle);
+  auto outer = succeed(0).addCallback([&](int) { return std::move(middle); });
+  r.callback(7);
+  int seen = -1;
+  again.addCallback([&](int n) { return seen = n; });
+  CHECK(seen == 0);
+  CHECK(peek(outer) == "7");
+}
+
 TEST_CASE("a callback that returns its own Deferred gets a clear error") {
   Deferred<int> d;
   auto again = detail::secondHandle(d);
@@ -322,22 +394,37 @@ TEST_CASE("a chain that waits for another lets it go with its result, and only o
 }
 
 TEST_CASE("returning a paused Deferred waits until it goes on") {
-  Deferred<int> inner;
+  Resolver<int> r;
+  Deferred<int> inner = r.deferred();
   inner.pause();
   auto again = detail::secondHandle(inner);
-  again.callback(6);
-  auto outer = succeed(0).addCallback([&](int) { return std::move(inner); });
+  auto returnInner = [&](int) { return std::move(inner); };
+  Deferred<int> outer;
+  SUBCASE("fired before") {
+    r.callback(6);
+    outer.addCallback(returnInner);
+    outer.callback(0);
+  }
+  SUBCASE("fired after") {
+    outer.addCallback(returnInner);
+    outer.callback(0);
+    CHECK(peek(outer) == "pending");
+    r.callback(6);
+  }
   CHECK(peek(outer) == "pending");
   again.unpause();
   CHECK(peek(outer) == "6");
 }
 
-TEST_CASE("a paused outer Deferred gets the inner result but does not run") {
-  Resolver<int> inner;
-  auto outer = succeed(0).addCallback([&](int) { return inner.deferred(); });
+TEST_CASE("a paused outer Deferred gets the inner result but does not run; the inner one goes on") {
+  Resolver<int> r;
+  Deferred<int> inner = r.deferred();
+  auto again = detail::secondHandle(inner);
+  auto outer = succeed(0).addCallback([&](int) { return std::move(inner); });
   outer.pause();
-  inner.callback(2);
+  r.callback(2);
   CHECK(peek(outer) == "pending");
+  CHECK(peek(again) == "0");
   outer.unpause();
   CHECK(peek(outer) == "2");
 }
@@ -435,6 +522,26 @@ TEST_CASE("pauses nest") {
   CHECK(peek(d) == "1");
 }
 
+TEST_CASE("a failed Deferred may be paused too") {
+  auto d = fail<int>(GenericError("x"));
+  d.pause();
+  Strings log;
+  d.addErrback([&](const Failure& f) { return log.push_back(f.getErrorMessage()), 0; });
+  CHECK(log.empty());
+  d.unpause();
+  CHECK(log == Strings{"x"});
+}
+
+TEST_CASE("unpause before the result runs nothing") {
+  Deferred<int> d;
+  d.pause();
+  CHECK(peek(d) == "pending");
+  d.unpause();
+  CHECK(peek(d) == "pending");
+  d.callback(1);
+  CHECK(peek(d) == "1");
+}
+
 TEST_CASE("a callback that pauses its own Deferred stops it there") {
   Deferred<int> d;
   Strings log;
@@ -464,6 +571,10 @@ TEST_CASE("cancel without a canceller fails with CancelledError and drops one la
     d.cancel();
     CHECK_NOTHROW(r.callback(1));
   }
+  SUBCASE("cancelled again after it") {
+    CHECK_NOTHROW(r.callback(1));
+    d.cancel();
+  }
   CHECK_THROWS_AS(r.callback(2), AlreadyCalledError);
   CHECK_THROWS_AS(r.errback(GenericError("x")), AlreadyCalledError);
   CHECK(peek(d) == "0");
@@ -480,6 +591,8 @@ TEST_CASE("cancel calls the canceller once, and a late result is then an error")
   CHECK(peek(d) == "!cancelled");
   d.addErrback([](const CancelledError&) { return 0; });
   CHECK_THROWS_AS(r.callback(1), AlreadyCalledError);
+  CHECK_THROWS_AS(r.errback(GenericError("late")), AlreadyCalledError);
+  CHECK(peek(d) == "0");
 }
 
 TEST_CASE("a canceller may fire what it likes") {
@@ -518,19 +631,29 @@ TEST_CASE("cancel after the result does nothing") {
   bool cancelled = false;
   r.onCancel([&](const Resolver<int>&) { cancelled = true; });
   auto d = r.deferred();
-  r.callback(1);
-  d.cancel();
+  SUBCASE("a value") {
+    r.callback(1);
+    d.cancel();
+    CHECK(peek(d) == "1");
+  }
+  SUBCASE("a failure") {
+    r.errback(GenericError("x"));
+    d.cancel();
+    CHECK(peek(d) == "!x");
+    d.addErrback([](const GenericError&) { return 0; });
+  }
   CHECK_FALSE(cancelled);
-  CHECK(peek(d) == "1");
 }
 
 TEST_CASE("cancel of a Deferred that waits cancels the one it waits for") {
-  Resolver<int> inner;
-  bool cancelled = false;
-  inner.onCancel([&](const Resolver<int>&) { cancelled = true; });
-  auto outer = succeed(0).addCallback([&](int) { return inner.deferred(); });
+  Resolver<int> inner, r;
+  Strings cancelled;
+  inner.onCancel([&](const Resolver<int>&) { cancelled.push_back("inner"); });
+  r.onCancel([&](const Resolver<int>&) { cancelled.push_back("outer"); });
+  auto outer = r.deferred().addCallback([&](int) { return inner.deferred(); });
+  r.callback(1);
   outer.cancel();
-  CHECK(cancelled);
+  CHECK(cancelled == Strings{"inner"});
   CHECK(peek(outer) == "!cancelled");
   outer.addErrback([](const Failure&) { return 0; });
 }
@@ -569,8 +692,22 @@ TEST_CASE("a canceller is dropped when the Deferred fires") {
   r.onCancel([token](const Resolver<int>&) {});
   auto d = r.deferred();
   CHECK(token.use_count() == 2);
-  r.callback(1);
-  CHECK(token.use_count() == 1);
+  SUBCASE("with a value") {
+    r.callback(1);
+    CHECK(token.use_count() == 1);
+  }
+  SUBCASE("with a failure") {
+    r.errback(GenericError("x"));
+    CHECK(token.use_count() == 1);
+    d.addErrback([](const Failure&) { return 0; });
+  }
+  SUBCASE("also if it then waits for another") {
+    Resolver<int> inner;
+    d.addCallback([&](int) { return inner.deferred(); });
+    r.callback(1);
+    CHECK(token.use_count() == 1);
+    inner.callback(2);
+  }
 }
 
 // ---- lifetimes
@@ -727,6 +864,29 @@ TEST_CASE("an errback that goes on failing is reported once") {
     fail<int>(GenericError("again")).addErrback([](const Failure& f) { return f; });
   }
   CHECK(unhandled.flush() == Strings{"again"});
+}
+
+TEST_CASE("an errback that returns a Deferred has handled the failure") {
+  Unhandled unhandled;
+  Resolver<int> good;
+  {
+    fail<int>(GenericError("handled")).addErrback([&](const Failure&) { return good.deferred(); });
+  }
+  CHECK(unhandled.flush().empty());
+  good.callback(1);
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("a report says what went wrong, and where the Deferred was made") {
+  static std::string report;
+  UnhandledFailureHandler before =
+      setUnhandledFailureHandler([](std::string_view what, const Failure& f, const std::source_location& made) {
+        report = std::string(what) + ": " + f.getErrorMessage() + " " + std::to_string(made.line());
+      });
+  const unsigned line = __LINE__ + 1;
+  fail<int>(GenericError("lost"));
+  setUnhandledFailureHandler(before);
+  CHECK(report == "Unhandled error in Deferred: lost " + std::to_string(line));
 }
 
 TEST_CASE("a failure's trail names the steps it passed") {
