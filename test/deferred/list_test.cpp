@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <deferred/detail/second_handle.hpp>
 #include <deferred/functions.hpp>
 #include <test/support/unhandled.hpp>
 
@@ -31,6 +32,20 @@ struct Inputs {
       all.push_back(r->deferred());
     }
     return all;
+  }
+};
+
+// Two inputs. The first `firing` of them fire 5 when they are cancelled.
+struct Pair {
+  Resolver<int> a, b;
+
+  std::vector<Deferred<int>> take(int firing) {
+    std::vector<Deferred<int>> both;
+    for (auto* r : {&a, &b}) {
+      if (firing-- > 0) r->onCancel([](const Resolver<int>& self) { self.callback(5); });
+      both.push_back(r->deferred());
+    }
+    return both;
   }
 };
 
@@ -66,6 +81,45 @@ TEST_CASE("a DeferredList of fired inputs, and of none, fires at once") {
   CHECK(empty);
 }
 
+TEST_CASE("inputs that have fired before their list is made count at once") {
+  Unhandled unhandled;
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(fail<int>(GenericError("first")));
+  std::string seen;
+  SUBCASE("among others") {
+    inputs.push_back(succeed(2));
+    DeferredList(std::move(inputs)).addCallback([&](auto results) { seen = text(results); });
+    CHECK(seen == " !first 2");
+  }
+  SUBCASE("though others are pending") {
+    Resolver<int> pending;
+    inputs.push_back(pending.deferred());
+    DeferredList(std::move(inputs), {.fireOnOneErrback = true}).addErrback([&](const FirstError& e) {
+      seen = e.subFailure.getErrorMessage();
+      return std::vector<Result<int>>();
+    });
+    CHECK(seen == "first");
+  }
+}
+
+TEST_CASE("a callback may return a list, whose inputs may come later than the Deferred that waits for it") {
+  Inputs in;
+  Strings log;
+  auto outer = succeed(0).addCallback([&](int) {
+    Deferred<int> middle;
+    middle.addCallback(
+        [&](int) { return gatherResults(in.take()).addCallback([&](std::vector<int> values) { return values[2]; }); });
+    middle.addCallback([&](int n) { return log.push_back("middle " + std::to_string(n)), n + 1; });
+    middle.callback(0);
+    return middle;
+  });
+  outer.addCallback([&](int n) { return log.push_back("outer " + std::to_string(n)), n; });
+  in.a.callback(1), in.b.callback(2);
+  CHECK(log.empty());
+  in.c.callback(3);
+  CHECK(log == Strings{"middle 3", "outer 4"});
+}
+
 TEST_CASE("an empty DeferredList with fireOnOneCallback fails, since nobody could fire it") {
   Unhandled unhandled;
   bool broken = false;
@@ -83,6 +137,23 @@ TEST_CASE("a DeferredList keeps its inputs' failures, which are reported when it
     CHECK(unhandled.flush().empty());
   }
   CHECK(unhandled.flush() == Strings{"kept"});
+}
+
+TEST_CASE("a callback that an input gets after its list sees the failure, or nothing with consumeErrors") {
+  for (bool consume : {false, true}) {
+    Resolver<int> r;
+    std::vector<Deferred<int>> inputs;
+    inputs.push_back(r.deferred());
+    auto again = detail::secondHandle(inputs[0]);
+    std::string seen, after;
+    auto list = DeferredList(std::move(inputs), {.consumeErrors = consume});
+    list.addCallback([&](auto results) { return seen = text(results), results; });
+    again.addCallback([&](int n) { return after = std::to_string(n), n; });
+    again.addErrback([&](const Failure& f) { return after = f.getErrorMessage(), 0; });
+    r.errback(GenericError("bang"));
+    CHECK(seen == " !bang");
+    CHECK(after == (consume ? "0" : "bang"));
+  }
 }
 
 TEST_CASE("consumeErrors counts them as handled") {
@@ -184,10 +255,65 @@ TEST_CASE("cancel of a DeferredList cancels every input") {
 TEST_CASE("cancel of a list that has fired early leaves the others alone") {
   Unhandled unhandled;
   Inputs in;
-  auto list = DeferredList(in.take(true), FireOnOneCallback{});
-  in.a.callback(1);
-  list.cancel();
+  SUBCASE("with a value") {
+    auto list = DeferredList(in.take(true), FireOnOneCallback{});
+    in.a.callback(1);
+    list.cancel();
+  }
+  SUBCASE("with a failure") {
+    auto list = DeferredList(in.take(true), {.fireOnOneErrback = true, .consumeErrors = true});
+    in.a.errback(GenericError("x"));
+    list.cancel();
+    list.addErrback([](const FirstError&) { return std::vector<Result<int>>(); });
+  }
   CHECK(in.cancelled == 0);
+  CHECK_FALSE(in.b.called());
+}
+
+TEST_CASE("cancel of a list that waits for one value") {
+  Pair in;
+  SUBCASE("gives all the failures") {
+    std::string seen;
+    auto list = DeferredList(in.take(0), FireOnOneCallback{.consumeErrors = true});
+    list.addCallback([&](auto result) { return seen = text(std::get<1>(result)), result; });
+    list.cancel();
+    CHECK(seen == " !cancelled !cancelled");
+  }
+  SUBCASE("gives the value that a canceller fires, and cancels the others all the same") {
+    std::pair<int, std::size_t> seen;
+    auto list = DeferredList(in.take(1), FireOnOneCallback{.consumeErrors = true});
+    list.addCallback([&](auto result) { return seen = std::get<0>(result), result; });
+    list.cancel();
+    CHECK(seen == std::pair<int, std::size_t>(5, 0));
+    CHECK(in.b.called());
+  }
+}
+
+TEST_CASE("cancel of a list that fails with the first failure") {
+  Pair in;
+  std::string seen;
+  auto cancelList = [&](int firing) {
+    auto list = DeferredList(in.take(firing), {.fireOnOneErrback = true, .consumeErrors = true});
+    list.addCallback([&](auto results) { return seen = text(results), results; });
+    list.addErrback([&](const FirstError& e) {
+      seen = std::to_string(e.index) + e.subFailure.getErrorMessage();
+      return std::vector<Result<int>>();
+    });
+    list.cancel();
+  };
+  SUBCASE("gives that, and cancels the others all the same") {
+    cancelList(0);
+    CHECK(seen == "0cancelled");
+    CHECK(in.b.called());
+  }
+  SUBCASE("which may be a later one") {
+    cancelList(1);
+    CHECK(seen == "1cancelled");
+  }
+  SUBCASE("gives the values if all cancellers fire some") {
+    cancelList(2);
+    CHECK(seen == " 5 5");
+  }
 }
 
 TEST_CASE("a canceller that fires a value while its list is cancelled counts as that") {
@@ -298,6 +424,19 @@ TEST_CASE("cancel of gatherResults cancels all and fails with the first") {
   CHECK(in.cancelled == 3);
 }
 
+TEST_CASE("cancel of gatherResults gives the values if all cancellers fire some") {
+  Pair in;
+  std::vector<int> seen;
+  auto d = gatherResults(in.take(2));
+  d.addCallback([&](std::vector<int> values) { return seen = values, values; });
+  d.cancel();
+  CHECK(seen == std::vector<int>{5, 5});
+}
+
+TEST_CASE("a FirstError says whose failure it is, and what that says") {
+  CHECK(FirstError(GenericError("some text"), 5).what() == std::string("input 5 failed: some text"));
+}
+
 TEST_CASE("gatherResults of Deferreds of different types gives a tuple") {
   Unhandled unhandled;
   Resolver<std::string> name;
@@ -339,6 +478,45 @@ TEST_CASE("race fails with all the failures, in the inputs' order") {
   });
   in.b.errback(GenericError("b")), in.a.errback(GenericError("a")), in.c.errback(GenericError("c"));
   CHECK(seen == Strings{"a", "b", "c"});
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("race cancels the losers once each, wherever the winner stands, and nobody if all fail") {
+  Unhandled unhandled;
+  for (std::size_t winner = 0; winner < 4; ++winner) {
+    std::vector<Resolver<int>> producers(4);
+    std::vector<int> cancelled(4);
+    std::vector<Deferred<int>> inputs;
+    for (std::size_t i = 0; i < 4; ++i) {
+      producers[i].onCancel([&cancelled, i](const Resolver<int>&) { ++cancelled[i]; });
+      inputs.push_back(producers[i].deferred());
+    }
+    std::pair<std::size_t, int> seen;
+    race(std::move(inputs)).addCallback([&](auto first) { seen = first; });
+    producers[winner].callback(7);
+    CHECK(seen == std::pair<std::size_t, int>(winner, 7));
+    std::vector<int> others(4, 1);
+    others[winner] = 0;
+    CHECK(cancelled == others);
+  }
+  Inputs in;
+  race(in.take(true)).addCallback([](auto) {}).addErrback([](const FailureGroup&) {});
+  in.a.errback(GenericError("a")), in.b.errback(GenericError("b")), in.c.errback(GenericError("c"));
+  CHECK(in.cancelled == 0);
+  CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("what the losers of a race fire late goes nowhere") {
+  Unhandled unhandled;
+  Resolver<int> winner, late, failsLate;
+  std::vector<Deferred<int>> inputs;
+  for (auto* r : {&winner, &late, &failsLate}) inputs.push_back(r->deferred());
+  std::vector<std::pair<std::size_t, int>> seen;
+  race(std::move(inputs)).addCallback([&](auto first) { seen.push_back(first); });
+  winner.callback(1);
+  CHECK_NOTHROW(late.callback(2));
+  CHECK_NOTHROW(failsLate.errback(GenericError("late")));
+  CHECK(seen == std::vector<std::pair<std::size_t, int>>{{0, 1}});
   CHECK(unhandled.flush().empty());
 }
 
