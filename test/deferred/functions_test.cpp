@@ -53,8 +53,23 @@ TEST_CASE("maybeDeferred makes a Deferred of whatever a callable does") {
   CHECK_FALSE(same.called());
   r.callback(1);
   CHECK(same.called());
-  auto coroutine = maybeDeferred([]() -> Deferred<int> { co_return 4; });
-  CHECK(outcome(std::move(coroutine)) == "ok");
+  Resolver<int> failing;
+  auto late = maybeDeferred([&] { return failing.deferred(); });
+  failing.errback(std::runtime_error("later"));
+  CHECK(outcome(std::move(late)) == "later");
+}
+
+TEST_CASE("maybeDeferred of a coroutine gives its Deferred") {
+  auto returns = []() -> Deferred<int> { co_return 4; };
+  CHECK(outcome(maybeDeferred(returns)) == "ok");
+  auto throws = []() -> Deferred<int> {
+    co_await succeed();
+    throw std::runtime_error("thrown");
+  };
+  CHECK(outcome(maybeDeferred(throws)) == "thrown");
+  int seen = 0;
+  maybeDeferred([&] { return returns(); }).addCallback([&](int n) { seen = n; });
+  CHECK(seen == 4);
 }
 
 TEST_CASE("execute makes a Deferred of a plain call") {

@@ -111,6 +111,64 @@ TEST_CASE("run works with coroutines that capture") {
   CHECK_FALSE(lock.locked());
 }
 
+TEST_CASE("a coroutine that run() has called gives the lock back when it throws, too") {
+  DeferredLock lock;
+  Resolver<void> input;
+  std::string seen;
+  auto job = [&input]() -> Deferred<int> {
+    co_await input.deferred();
+    throw std::runtime_error("some specific exception");
+  };
+  lock.run(job).addErrback([&](const std::runtime_error& e) { return seen = e.what(), 0; });
+  auto next = lock.acquire();
+  CHECK_FALSE(next.called());
+  input.callback();
+  CHECK(seen == "some specific exception");
+  CHECK(next.called());
+  CHECK(lock.locked());
+}
+
+TEST_CASE("a coroutine may hold several tokens, while others wait for one") {
+  DeferredSemaphore semaphore(3);
+  Resolver<void> inner, outer;
+  auto holder = [&]() -> Deferred<void> {
+    auto holdAnother = [&] { return inner.deferred(); };
+    co_await semaphore.run(holdAnother);
+    co_await outer.deferred();
+  };
+  auto held = semaphore.run(holder);
+  CHECK(semaphore.tokens() == 1);
+  auto first = semaphore.acquire(), second = semaphore.acquire();
+  CHECK(first.called());
+  CHECK_FALSE(second.called());
+  inner.callback();
+  CHECK(second.called());
+  CHECK(semaphore.tokens() == 0);
+  semaphore.release();
+  semaphore.release();
+  CHECK(semaphore.tokens() == 2);
+  outer.callback();
+  CHECK(held.called());
+  CHECK(semaphore.tokens() == 3);
+}
+
+TEST_CASE("who waits for the lock has it before the job's outcome goes on") {
+  DeferredLock lock;
+  Resolver<int> job;
+  Strings log;
+  auto result = lock.run([&] { return job.deferred(); });
+  result.addCallback([&](int n) { return log.push_back("result " + std::to_string(n)), n; });
+  lock.acquire().addCallback([&] { log.push_back("acquired"); });
+  auto waits = lock.acquire();
+  waits.cancel();
+  waits.addErrback([](const CancelledError&) {});
+  job.callback(2);
+  CHECK(log == Strings{"acquired", "result 2"});
+  CHECK(lock.locked());
+  lock.release();
+  CHECK_FALSE(lock.locked());
+}
+
 TEST_CASE("a DeferredSemaphore lets so many in") {
   CHECK_THROWS_AS(DeferredSemaphore(0), std::invalid_argument);
   DeferredSemaphore semaphore(2);
@@ -230,6 +288,26 @@ TEST_CASE("cancel of a waiting get leaves the queue; of one that has a value doe
   int seen = 0;
   std::move(got).addCallback([&](int n) { seen = n; });
   CHECK(seen == 1);
+  auto gets = queue.get();
+  queue.put(2);
+  gets.cancel();
+  std::move(gets).addCallback([&](int n) { seen = n; });
+  CHECK(seen == 2);
+}
+
+TEST_CASE("a bounded DeferredQueue fills up only when nobody waits") {
+  DeferredQueue<int> queue(2, 2);
+  std::vector<int> gotten;
+  auto note = [&](int n) { gotten.push_back(n); };
+  for (int i = 0; i < 2; ++i) queue.get().addCallback(note);
+  CHECK_THROWS_AS(queue.get(), QueueUnderflow);
+  queue.put(0);
+  CHECK(gotten == std::vector<int>{0});
+  for (int i = 1; i < 4; ++i) queue.put(i);
+  CHECK(gotten == std::vector<int>{0, 1});
+  CHECK_THROWS_AS(queue.put(4), QueueOverflow);
+  for (int i = 0; i < 2; ++i) queue.get().addCallback(note);
+  CHECK(gotten == std::vector<int>{0, 1, 2, 3});
 }
 
 TEST_CASE("who waits for a semaphore that is gone, and that nobody can release, is told") {

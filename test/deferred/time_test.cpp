@@ -112,6 +112,21 @@ TEST_CASE("onTimeoutCancel makes the result, whatever the cancel gave") {
     t.clock.advance(15s);
     CHECK(told == "7 after 10");
   }
+  SUBCASE("a failure of the canceller's") {
+    t.r.onCancel([](const Resolver<int>& r) { r.errback(GenericError("mine")); });
+    t.d.addTimeout(10s, t.clock, tell(told));
+    t.watch();
+    t.clock.advance(15s);
+    CHECK(told == "mine after 10");
+  }
+  SUBCASE("what a callback before it made of the canceller's value") {
+    t.r.onCancel([](const Resolver<int>& r) { r.callback(7); });
+    t.d.addCallback([](int n) { return n + 2; });
+    t.d.addTimeout(10s, t.clock, tell(told));
+    t.watch();
+    t.clock.advance(15s);
+    CHECK(told == "9 after 10");
+  }
   SUBCASE("what an errback before it made of the cancel") {
     t.d.addErrback([](const CancelledError&) { return 8; });
     t.d.addTimeout(10s, t.clock, tell(told));
@@ -186,6 +201,15 @@ TEST_CASE("an errback added before the timeout sees the CancelledError") {
     t.clock.advance(15s);
     CHECK(t.seen == "5");
   }
+  SUBCASE("and passes it on to onTimeoutCancel") {
+    std::string told;
+    t.d.addErrback([&](const Failure& f) { return saw = f.getErrorMessage(), f; });
+    t.d.addTimeout(10s, t.clock, tell(told));
+    t.watch();
+    t.clock.advance(15s);
+    CHECK(told == "cancelled after 10");
+    CHECK(t.seen == "-1");
+  }
   CHECK(saw == "cancelled");
 }
 
@@ -198,6 +222,31 @@ TEST_CASE("a timeout covers the callbacks that were added before it") {
   t.r.callback(1);
   t.clock.advance(10s);
   CHECK(t.seen.substr(0, 10) == "!no result");
+}
+
+TEST_CASE("a timeout leaves alone what the callbacks after it wait for") {
+  for (bool custom : {false, true}) {
+    for (std::string early : {"3", "mine", "cancelled"}) {
+      Timed t;
+      Resolver<int> slow;
+      std::string told, saw;
+      custom ? t.d.addTimeout(10s, t.clock, tell(told)) : t.d.addTimeout(10s, t.clock);
+      t.d.addBoth([&](Result<int> r) {
+        saw = r.ok() ? std::to_string(r.value()) : r.failure().getErrorMessage();
+        return slow.deferred();
+      });
+      if (early == "3") t.r.callback(3);
+      if (early == "mine") t.r.errback(GenericError(early));
+      if (early == "cancelled") t.d.cancel();
+      CHECK(saw == early);
+      t.clock.advance(15s);
+      CHECK_FALSE(slow.called());
+      CHECK(told.empty());
+      slow.callback(4);
+      t.watch();
+      CHECK(t.seen == "4");
+    }
+  }
 }
 
 TEST_CASE("addTimeout of a Deferred that has its result leaves no timer") {
