@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <stdexcept>
 
 namespace torsion {
 
@@ -25,6 +26,11 @@ std::string typeName(const std::type_info& type) {
   return status == 0 ? name.get() : type.name();
 }
 
+std::string messageOf(const std::exception& exception) {
+  const char* text = exception.what();
+  return text ? text : "";
+}
+
 std::string at(const std::source_location& where) {
   return std::string(where.file_name()) + ":" + std::to_string(where.line());
 }
@@ -37,6 +43,12 @@ void printUnhandled(std::string_view what, const Failure& failure, const std::so
 std::atomic<UnhandledFailureHandler> unhandledHandler{&printUnhandled};
 
 }  // namespace
+
+Failure Failure::current() {
+  std::exception_ptr exception = std::current_exception();
+  if (!exception) throw std::logic_error("Failure::current: no exception is being handled");
+  return Failure(std::move(exception));
+}
 
 const std::type_info& Failure::type() const noexcept {
   return *exception_.__cxa_exception_type();
@@ -52,13 +64,13 @@ const void* Failure::find(const std::type_info& wanted) const noexcept {
 }
 
 std::string Failure::getErrorMessage() const {
-  if (auto* exception = get<std::exception>()) return exception->what();
+  if (auto* exception = get<std::exception>()) return messageOf(*exception);
   return typeName(type());
 }
 
 std::string Failure::getTraceback() const {
   std::string text = typeName(type());
-  if (auto* exception = get<std::exception>()) text += std::string(": ") + exception->what();
+  if (auto* exception = get<std::exception>()) text += ": " + messageOf(*exception);
   for (const auto& where : trail()) text += "\n  via " + at(where);
   if (trail_ && trail_->count > kTrailLimit) {
     text += "\n  and " + std::to_string(trail_->count - kTrailLimit) + " more";

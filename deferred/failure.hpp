@@ -29,8 +29,8 @@ class Failure {
   Failure(E&& exception) : exception_(std::make_exception_ptr(std::forward<E>(exception))) {}
   /// Holds any exception; `exception` must not be null.
   explicit Failure(std::exception_ptr exception) noexcept : exception_(std::move(exception)) {}
-  /// The exception being handled. Use in a catch block only.
-  static Failure current() noexcept { return Failure(std::current_exception()); }
+  /// The exception being handled. Throws std::logic_error where there is none, that is, outside a catch block.
+  static Failure current();
 
   Failure(const Failure& other) noexcept : exception_(other.exception_), trail_(other.trail_) { refTrail(); }
   Failure(Failure&& other) noexcept
@@ -63,7 +63,7 @@ class Failure {
   /// Throws what it holds.
   [[noreturn]] void raise() const { std::rethrow_exception(exception_); }
 
-  /// what() of a std::exception; for anything else, the name of its type.
+  /// what() of a std::exception (empty if that is null); for anything else, the name of its type.
   std::string getErrorMessage() const;
   /// "torsion::ConnectError: no route to host", and a line for each place of the trail.
   std::string getTraceback() const;

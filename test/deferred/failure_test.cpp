@@ -50,6 +50,30 @@ TEST_CASE("trap returns for what it names and throws the rest") {
   CHECK_THROWS_AS(f.raise(), std::out_of_range);
 }
 
+TEST_CASE("what trap and raise throw is the exception itself, and a Failure made of it holds the same") {
+  Failure f{std::out_of_range("o")};
+  try {
+    f.trap<std::runtime_error>();
+    FAIL("trap returned");
+  } catch (const std::out_of_range& e) {
+    CHECK(&e == f.get<std::out_of_range>());
+    CHECK(Failure::current().value() == f.value());
+  }
+  CHECK(Failure(f).value() == f.value());
+}
+
+TEST_CASE("an exception thrown while another is handled is the one that counts") {
+  try {
+    try {
+      Failure(std::out_of_range("first")).raise();
+    } catch (const std::out_of_range&) {
+      throw std::runtime_error("second");
+    }
+  } catch (...) {
+    CHECK(Failure::current().getErrorMessage() == "second");
+  }
+}
+
 TEST_CASE("a Failure holds what is no std::exception") {
   Failure f{std::make_exception_ptr(std::string("text"))};
   CHECK(f.check<std::string>());
@@ -66,6 +90,19 @@ TEST_CASE("current holds the exception being handled") {
   } catch (...) {
     CHECK(Failure::current().getErrorMessage() == "now");
   }
+}
+
+TEST_CASE("current throws where no exception is being handled") {
+  CHECK_THROWS_AS(Failure::current(), std::logic_error);
+}
+
+TEST_CASE("an exception without a text does no harm") {
+  struct Mute : std::exception {
+    const char* what() const noexcept override { return nullptr; }
+  };
+  Failure f{Mute()};
+  CHECK(f.getErrorMessage().empty());
+  CHECK(f.getTraceback().find("Mute") != std::string::npos);
 }
 
 TEST_CASE("getTraceback gives type, message and trail") {
