@@ -45,6 +45,85 @@ Deferred<int> addTen(Deferred<int> d) {
   co_return 10 + co_await std::move(d);
 }
 
+Deferred<int> passOn(Deferred<int> d) {
+  co_return co_await std::move(d);
+}
+
+// Coroutines that call each other. Each notes how it is entered and left: "2(1 " and "2)4 " is the second with 1 and 4.
+struct Calls {
+  std::string log;
+  std::vector<std::pair<Resolver<int>, int>> awaited;  // by the innermost ones, each to be fired with its argument
+
+  Deferred<int> inner(int x) {
+    enter(1, x);
+    Resolver<int> r;
+    awaited.emplace_back(r, x);
+    x = 1 + co_await r.deferred();
+    co_return leave(1, x);
+  }
+  Deferred<int> middle(int x, int calls) {
+    enter(2, x);
+    for (int i = 0; i < calls; ++i) x = co_await inner(x);
+    co_return leave(2, x + 2);
+  }
+  Deferred<int> outer(int x, int calls) {
+    enter(3, x);
+    for (int i = 0; i < calls; ++i) x = co_await middle(x, calls);
+    co_return leave(3, x + 4);
+  }
+  // Also those that are awaited only then.
+  void fireAll() {
+    for (std::size_t i = 0; i < awaited.size(); ++i) {
+      auto [r, x] = awaited[i];
+      r.callback(x);
+    }
+  }
+
+ private:
+  void enter(int who, int x) { log += std::to_string(who) + "(" + std::to_string(x) + " "; }
+  int leave(int who, int x) {
+    log += std::to_string(who) + ")" + std::to_string(x) + " ";
+    return x;
+  }
+};
+
+// For the tests of cancel: translates two errors of what it awaits, directly or through another coroutine.
+struct Untranslated : std::exception {};
+struct Translated : std::exception {
+  const char* what() const noexcept override { return "translated"; }
+};
+struct NoError : std::exception {
+  explicit NoError(int value) : value(value) {}
+  int value;
+};
+Deferred<int> translate(bool direct, Deferred<void> first, Deferred<int> d) {
+  try {
+    co_await std::move(first);
+    if (direct) co_return 1 + co_await std::move(d);
+    co_return 1 + co_await passOn(std::move(d));
+  } catch (const Untranslated&) {
+    throw Translated();
+  } catch (const NoError& e) {
+    co_return e.value - 1;
+  }
+}
+// Calls f with a function that starts such a coroutine, in each of the ways in which that can come to wait.
+template <class F>
+void eachWayToWait(F f) {
+  for (bool direct : {true, false}) {
+    for (bool second : {false, true}) {
+      CAPTURE(direct);
+      CAPTURE(second);
+      f([&](Deferred<int> awaited) {
+        Resolver<void> first;
+        auto d = translate(direct, second ? first.deferred() : succeed(), std::move(awaited));
+        if (second) first.callback();
+        return d;
+      });
+    }
+  }
+}
+
 Deferred<int> cleanUp(Deferred<int> d) {
   try {
     co_return co_await std::move(d);
@@ -85,6 +164,109 @@ TEST_CASE("a failure is thrown at the co_await, and what a coroutine throws is i
   auto immediate = addTen(fail<int>(GenericError("at once")));
   CHECK(peek(immediate) == "!at once");
   immediate.addErrback([](const GenericError&) { return 0; });
+}
+
+TEST_CASE("what a coroutine throws after it has waited is its Deferred's failure") {
+  Resolver<int> r;
+  auto run = [](Deferred<int> d) -> Deferred<int> {
+    co_await std::move(d);
+    throw GenericError("its own");
+  };
+  auto d = run(r.deferred());
+  r.callback(1);
+  CHECK(peek(d) == "!its own");
+  d.addErrback([](const GenericError&) { return 0; });
+}
+
+TEST_CASE("coroutines that call each other go on from the inside out") {
+  Calls calls;
+  SUBCASE("once") {
+    auto d = calls.outer(1, 1);
+    CHECK(calls.log == "3(1 2(1 1(1 ");
+    calls.fireAll();
+    CHECK(peek(d) == "8");
+    CHECK(calls.log == "3(1 2(1 1(1 1)2 2)4 3)8 ");
+  }
+  SUBCASE("again and again") {
+    auto d = calls.outer(1, 3);
+    calls.fireAll();
+    CHECK(peek(d) == "20");
+    CHECK(calls.log ==
+          "3(1 2(1 1(1 1)2 1(2 1)3 1(3 1)4 2)6 2(6 1(6 1)7 1(7 1)8 1(8 1)9 2)11 "
+          "2(11 1(11 1)12 1(12 1)13 1(13 1)14 2)16 3)20 ");
+  }
+}
+
+TEST_CASE("a coroutine waits for a call of another to which a callback was added") {
+  Calls calls;
+  auto addTwo = [&](int n) {
+    calls.log += "+2 ";
+    return n + 2;
+  };
+  auto run = [&](int waitsBefore) -> Deferred<int> {
+    int x = 1;
+    for (int i = 0; i < waitsBefore; ++i) x = co_await calls.inner(x);
+    auto d = calls.inner(x);
+    d.addCallback(addTwo);
+    co_return 4 + co_await std::move(d);
+  };
+  SUBCASE("at once") {
+    auto d = run(0);
+    calls.fireAll();
+    CHECK(peek(d) == "8");
+    CHECK(calls.log == "1(1 1)2 +2 ");
+  }
+  SUBCASE("after it has waited for one before") {
+    auto d = run(1);
+    calls.fireAll();
+    CHECK(peek(d) == "9");
+    CHECK(calls.log == "1(1 1)2 1(2 1)3 +2 ");
+  }
+  SUBCASE("that has ended already") {
+    auto ended = [&]() -> Deferred<int> {
+      auto d = addTen(succeed(1));
+      d.addCallback(addTwo);
+      co_return 4 + co_await std::move(d);
+    };
+    auto d = ended();
+    CHECK(peek(d) == "17");
+  }
+}
+
+TEST_CASE("a coroutine catches the failure of a later call, and goes on") {
+  Resolver<int> first, second;
+  auto run = [&]() -> Deferred<int> {
+    int x = co_await addTen(first.deferred());
+    try {
+      x = co_await addTen(second.deferred());
+    } catch (const GenericError&) {
+      x += 4;
+    }
+    co_return x;
+  };
+  auto d = run();
+  first.callback(1);
+  CHECK(peek(d) == "pending");
+  second.errback(GenericError("x"));
+  CHECK(peek(d) == "15");
+}
+
+TEST_CASE("awaiting a Deferred that waits for another gives that one's result") {
+  Resolver<int> inner;
+  auto waiting = succeed(0).addCallback([&](int) { return inner.deferred(); });
+  SUBCASE("of a moved one") {
+    auto d = addTen(std::move(waiting));
+    CHECK(peek(d) == "pending");
+    inner.callback(5);
+    CHECK(peek(d) == "15");
+  }
+  SUBCASE("of a named one") {
+    auto run = [&]() -> Deferred<int> { co_return 10 + co_await waiting; };
+    auto d = run();
+    CHECK(peek(d) == "pending");
+    inner.callback(5);
+    CHECK(peek(d) == "15");
+  }
 }
 
 TEST_CASE("a coroutine of nothing, and one that returns a Failure or a Result") {
@@ -174,6 +356,10 @@ TEST_CASE("the coroutine's arguments and locals are gone before its callbacks ru
   d.addCallback([&](int n) { return uses = token.use_count(), n; });
   r.callback(1);
   CHECK(uses == 1);
+  auto endsAtOnce = [](std::shared_ptr<int> argument) -> Deferred<int> { co_return *argument; };
+  auto ended = endsAtOnce(token);
+  CHECK(token.use_count() == 1);
+  CHECK(peek(ended) == "0");
 }
 
 // ---- cancel
@@ -187,6 +373,46 @@ TEST_CASE("cancel of a coroutine cancels what it waits for") {
   CHECK(cancelled);
   CHECK(peek(d) == "!cancelled");
   d.addErrback([](const CancelledError&) { return 0; });
+}
+
+TEST_CASE("cancel reaches what a coroutine waits for, however it came to wait") {
+  eachWayToWait([](auto start) {
+    Resolver<int> r;
+    bool cancelled = false;
+    auto d = start(r.deferred().addErrback([&](const Failure& f) {
+      cancelled = f.check<CancelledError>();
+      return f;
+    }));
+    d.cancel();
+    CHECK(cancelled);
+    CHECK(peek(d) == "!cancelled");
+    d.addErrback([](const CancelledError&) { return 0; });
+  });
+}
+
+TEST_CASE("a coroutine may translate the error of what was cancelled, into another or a value") {
+  eachWayToWait([](auto start) {
+    Resolver<int> fails, ends;
+    fails.onCancel([](const Resolver<int>& self) { self.errback(Untranslated()); });
+    ends.onCancel([](const Resolver<int>& self) { self.errback(NoError(4321)); });
+    auto failed = start(fails.deferred()), ended = start(ends.deferred());
+    failed.cancel();
+    ended.cancel();
+    CHECK(peek(failed) == "!translated");
+    CHECK(peek(ended) == "4320");
+    failed.addErrback([](const Translated&) { return 0; });
+  });
+}
+
+TEST_CASE("a cancelled coroutine waits for what its Deferred's errbacks make of the cancel") {
+  eachWayToWait([](auto start) {
+    Resolver<int> r, more;
+    auto d = start(r.deferred().addErrback([&](const CancelledError&) { return more.deferred(); }));
+    d.cancel();
+    CHECK(peek(d) == "pending");
+    more.callback(6543);
+    CHECK(peek(d) == "6544");
+  });
 }
 
 TEST_CASE("a coroutine may catch the cancel and return") {
@@ -223,6 +449,8 @@ TEST_CASE("a coroutine that catches the cancel and waits again needs a second on
   };
   auto d = run(first.deferred(), second.deferred());
   d.cancel();
+  CHECK(first.called());
+  CHECK_FALSE(second.called());
   CHECK(peek(d) == "pending");
   SUBCASE("cancelled again") {
     d.cancel();
@@ -441,6 +669,28 @@ TEST_CASE("a coroutine's failure keeps the trail of what it awaited, and adds th
     return steps = f.trail().size(), 0;
   });
   CHECK(steps == 2);
+}
+
+TEST_CASE("a failure's trail names all the coroutines that it passed, also one that throws it again") {
+  auto fails = []() -> Deferred<int> {
+    co_await succeed();
+    throw GenericError("x");
+  };
+  auto throwsAgain = [&]() -> Deferred<int> {
+    try {
+      co_return co_await fails();
+    } catch (const GenericError&) {
+      throw;
+    }
+  };
+  std::vector<unsigned> lines;
+  addTen(throwsAgain()).addErrback([&](const Failure& f) {
+    for (const auto& where : f.trail()) lines.push_back(where.line());
+    return 0;
+  });
+  REQUIRE(lines.size() == 3);
+  CHECK(lines[0] < lines[1]);
+  CHECK(lines[2] < lines[0]);
 }
 
 TEST_CASE("an unhandled failure of a coroutine is reported") {
