@@ -123,6 +123,28 @@ TEST_SUITE("LoopingCall") {
     CHECK(counts == std::vector<std::int64_t>{1, 1, 1, 1});
   }
 
+  TEST_CASE("withCount counts what was left out while the body's Deferred was awaited") {
+    Clock clock;
+    std::vector<std::int64_t> counts;
+    Resolver<void> resolver;
+    Deferred<void> pending = resolver.deferred();
+    auto loop = LoopingCall::withCount(
+        [&](std::int64_t n) -> Deferred<void> {
+          counts.push_back(n);
+          if (counts.size() == 1) return std::move(pending);
+          return succeed();
+        },
+        clock);
+    loop.start(200ms, false);
+    CHECK(counts.empty());
+    clock.pump({200ms, 400ms});
+    CHECK(counts == std::vector<std::int64_t>{1});
+    resolver.callback();
+    CHECK(counts.size() == 1);
+    clock.advance(200ms);
+    CHECK(counts == std::vector<std::int64_t>{1, 3});
+  }
+
   TEST_CASE("withCount never gives zero, and the counts add up, whatever the interval") {
     Clock clock;
     std::vector<std::int64_t> counts;
@@ -270,6 +292,36 @@ TEST_SUITE("LoopingCall") {
     CHECK(clock.getDelayedCalls().empty());
   }
 
+  TEST_CASE("a callback of the body's Deferred may stop the loop") {
+    Clock clock;
+    int calls = 0;
+    std::optional<LoopingCall> loop;
+    loop.emplace(
+        [&] {
+          ++calls;
+          return deferLater(clock, 1s, [&] { loop->stop(); });
+        },
+        clock);
+    Deferred<void> done = loop->start(200ms);
+    clock.pump({200ms, 800ms});
+    CHECK(calls == 1);
+    CHECK(clock.getDelayedCalls().empty());
+    successResultOf(std::move(done));
+  }
+
+  TEST_CASE("cancelling the Deferred of start() does not end the loop") {
+    Clock clock;
+    int calls = 0;
+    LoopingCall loop([&] { ++calls; }, clock);
+    Deferred<void> done = loop.start(1s);
+    done.cancel();
+    CHECK(failureResultOf(std::move(done)).check<CancelledError>());
+    clock.advance(1s);
+    CHECK(calls == 2);
+    CHECK_NOTHROW(loop.stop());
+    CHECK(clock.getDelayedCalls().empty());
+  }
+
   TEST_CASE("a body's Deferred that fails ends the loop") {
     Clock clock;
     Resolver<void> resolver;
@@ -312,6 +364,10 @@ TEST_SUITE("LoopingCall") {
       LoopingCall loop([&] { ran = true; }, clock);
       loop.start(interval, false);
       loop.stop();
+      clock.advance(20s);
+      CHECK_FALSE(ran);
+      loop.start(10s, false);
+      clock.callLater(1s, [&] { loop.stop(); });
       clock.advance(20s);
       CHECK_FALSE(ran);
     }
@@ -472,6 +528,62 @@ TEST_SUITE("react") {
     REQUIRE(log.events().size() >= 1);
     CHECK(log.events().back().text() == "main function encountered error");
     CHECK(log.flushLoggedErrors<TestError>().size() == 1);
+  }
+
+  TEST_CASE("a coroutine that throws, at once or later, and one that throws SystemExit") {
+    Reactor reactor;
+    LogCapture log;
+    auto throwsAtOnce = [](Reactor&) -> Deferred<void> {
+      co_await succeed();
+      throw TestError();
+    };
+    CHECK(react(throwsAtOnce) == 1);
+    CHECK(log.flushLoggedErrors<TestError>().size() == 1);
+    auto throwsLater = [](Reactor& r) -> Deferred<void> {
+      co_await deferLater(r, 1ms);
+      throw TestError();
+    };
+    CHECK(react(throwsLater) == 1);
+    CHECK(log.flushLoggedErrors<TestError>().size() == 1);
+    auto exits = [](Reactor& r) -> Deferred<void> {
+      co_await deferLater(r, 1ms);
+      throw SystemExit(23);
+    };
+    CHECK(react(exits) == 23);
+    CHECK(log.flushLoggedErrors().empty());
+  }
+
+  TEST_CASE("the reactor is stopped by something else while a coroutine waits") {
+    Reactor reactor;
+    LogCapture log;
+    Resolver<void> stopped, during, fails, never;
+    auto justBefore = [&](Reactor& r) -> Deferred<void> {
+      r.callWhenRunning([&] {
+        r.stop();
+        stopped.callback();
+      });
+      co_await stopped.deferred();
+    };
+    CHECK(react(justBefore) == 0);
+    auto inShutdown = [&](Reactor& r) -> Deferred<void> {
+      r.callLater(1ms, [&r] { r.stop(); });
+      r.addSystemEventTrigger(Phase::during, SystemEvent::shutdown, [&] { during.callback(); });
+      co_await during.deferred();
+    };
+    CHECK(react(inShutdown) == 0);
+    auto failsInShutdown = [&](Reactor& r) -> Deferred<void> {
+      r.callLater(1ms, [&r] { r.stop(); });
+      r.addSystemEventTrigger(Phase::during, SystemEvent::shutdown, [&] { fails.errback(TestError()); });
+      co_await fails.deferred();
+    };
+    CHECK(react(failsInShutdown) == 1);
+    CHECK(log.flushLoggedErrors<TestError>().size() == 1);
+    auto waits = [&](Reactor& r) -> Deferred<void> {
+      r.callLater(1ms, [&r] { r.stop(); });
+      co_await never.deferred();
+    };
+    CHECK(react(waits) == 0);
+    CHECK(log.flushLoggedErrors().empty());
   }
 
   TEST_CASE("SystemExit gives its status, silently") {

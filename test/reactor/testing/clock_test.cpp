@@ -49,7 +49,10 @@ TEST_SUITE("Clock") {
     Clock clock;
     DelayedCall call;
     std::optional<bool> active;
-    call = clock.callLater(1s, [&] { active = call.active(); });
+    call = clock.callLater(1s, [&] {
+      active = call.active();
+      CHECK_THROWS_AS(call.cancel(), torsion::AlreadyCalled);
+    });
     clock.advance(1s);
     CHECK(active == false);
   }
@@ -213,6 +216,28 @@ TEST_SUITE("Clock") {
     sooner.reset(1500ms);
     for (int i = 0; i < 5; ++i) clock.advance(500ms);
     CHECK(seen == std::vector<std::pair<char, Duration>>{{'s', 1500ms}, {'l', 2s}});
+  }
+
+  TEST_CASE("calls that were moved keep the order of time with those scheduled before, after and within calls") {
+    Clock clock;
+    std::vector<std::pair<char, Duration>> seen;
+    auto note = [&](char name) { return [&, name] { seen.emplace_back(name, clock.seconds()); }; };
+    DelayedCall a = clock.callLater(1s, note('a'));
+    SUBCASE("before") {
+      clock.callLater(2s, note('b'));
+      a.reset(3s);
+    }
+    SUBCASE("after") {
+      a.reset(3s);
+      clock.callLater(2s, note('b'));
+    }
+    SUBCASE("within") {
+      a.reset(2s);
+      clock.callLater(1s, [&] { a.reset(2s); });
+      clock.callLater(2s, note('b'));
+    }
+    for (int i = 0; i < 10; ++i) clock.advance(500ms);
+    CHECK(seen == std::vector<std::pair<char, Duration>>{{'b', 2s}, {'a', 3s}});
   }
 
   TEST_CASE("a moved call goes behind those already scheduled for the same time") {
