@@ -102,7 +102,8 @@ class Deferred {
   /// CancelledError becomes TimeoutError. Covers the callbacks added before it. The timer goes with the result.
   Deferred& addTimeout(Duration timeout, Time& time, Here where = Here::current()) &;
   Deferred addTimeout(Duration timeout, Time& time, Here where = Here::current()) &&;
-  /// As above, with `onTimeoutCancel(Result<T>, Duration)` making the result when it timed out, whatever that was.
+  /// As above, with `onTimeoutCancel(Result<T>, Duration)` making the result when it timed out, whatever that was. It
+  /// returns what an errback may.
   template <class F>
   Deferred& addTimeout(Duration timeout, Time& time, F onTimeoutCancel, Here where = Here::current()) &;
   template <class F>
@@ -246,6 +247,11 @@ class Deferred {
   }
 
   detail::Owner owner_;
+
+  // Down here, since Clang leaves out what follows one that fails.
+  static_assert(
+      std::is_same_v<typename detail::Returned<T>::Type, T>,
+      "Deferred<T>: T cannot be a Deferred, a Result or a Failure; a callback that returns one gives its value");
 };
 
 template <class T>
@@ -273,6 +279,7 @@ struct Timeout {
 template <class T, class F>
 void addTimeout(Deferred<T>& deferred, Duration timeout, Time& time, F onTimeoutCancel,
                 const std::source_location& where) {
+  using R = std::invoke_result_t<F&, Result<T>, Duration>;
   auto state = std::make_shared<Timeout>();
   // As an owner: it is the timer that will end this Deferred, though nobody else may hold it.
   state->timer = time.callLater(
@@ -282,17 +289,22 @@ void addTimeout(Deferred<T>& deferred, Duration timeout, Time& time, F onTimeout
         chain->cancel();
       },
       where);
-  using R = std::invoke_result_t<F&, Result<T>, Duration>;
   deferred.addBoth(
       [state, timeout, f = std::move(onTimeoutCancel)](
           Result<T> result) mutable -> std::conditional_t<returnsDeferred<R>, Deferred<T>, Result<T>> {
+        if (state->timedOut) {
+          if constexpr (std::is_void_v<R>) {
+            f(std::move(result), timeout);
+            return {};
+          } else {
+            return f(std::move(result), timeout);
+          }
+        }
         if constexpr (returnsDeferred<R>) {
-          if (state->timedOut) return f(std::move(result), timeout);
           Resolver<T> passed;
           passed.resolve(std::move(result));
           return passed.deferred();
         } else {
-          if (state->timedOut) return f(std::move(result), timeout);
           return result;
         }
       },
@@ -310,13 +322,21 @@ void addTimeout(Deferred<T>& deferred, Duration timeout, Time& time, F onTimeout
 template <class T>
 template <class F>
 Deferred<T>& Deferred<T>::addTimeout(Duration timeout, Time& time, F onTimeoutCancel, Here where) & {
-  detail::addTimeout(*this, timeout, time, std::move(onTimeoutCancel), where);
+  if constexpr (!std::is_invocable_v<F&, Result<T>, Duration>) {
+    static_assert(std::is_invocable_v<F&, Result<T>, Duration>,
+                  "addTimeout: onTimeoutCancel takes a Result<T> and a Duration");
+  } else {
+    using R = std::invoke_result_t<F&, Result<T>, Duration>;
+    constexpr bool fits = detail::fits<T, R>() || std::is_constructible_v<Result<T>, R>;
+    static_assert(fits, "addTimeout: onTimeoutCancel must return this Deferred's type; return a value, or a Failure");
+    if constexpr (fits) detail::addTimeout(*this, timeout, time, std::move(onTimeoutCancel), where);
+  }
   return *this;
 }
 template <class T>
 template <class F>
 Deferred<T> Deferred<T>::addTimeout(Duration timeout, Time& time, F onTimeoutCancel, Here where) && {
-  detail::addTimeout(*this, timeout, time, std::move(onTimeoutCancel), where);
+  addTimeout(timeout, time, std::move(onTimeoutCancel), where);
   return std::move(*this);
 }
 template <class T>

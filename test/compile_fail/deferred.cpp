@@ -77,10 +77,29 @@ void firing() {
   Resolver<int>().onCancel([] {});
 #elif CASE == 33  // error: execute: the callable returns a Deferred; use maybeDeferred
   execute([] { return succeed(1); });
+#elif CASE == 34  // error: Deferred<T>: T cannot be a Deferred, a Result or a Failure; a callback that returns one
+  succeed(succeed(1));
+#elif CASE == 35  // error: Deferred<T>: T cannot be a Deferred, a Result or a Failure; a callback that returns one
+  succeed(Failure(CancelledError()));
 #else
   Deferred<std::string>().callback("text");
   Resolver<int>().onCancel([](const Resolver<int>& resolver) { resolver.callback(1); });
   maybeDeferred([] { return succeed(1); });
+#endif
+}
+
+void timeouts(Time& time) {
+  Deferred<int> d;
+  const Duration limit{1};
+#if CASE == 60  // error: addTimeout: onTimeoutCancel takes a Result<T> and a Duration
+  d.addTimeout(limit, time, [](const Failure&) { return 0; });
+#elif CASE == 61  // error: addTimeout: onTimeoutCancel must return this Deferred's type; return a value, or a Failure
+  d.addTimeout(limit, time, [](Result<int>, Duration) {});
+#elif CASE == 62  // error: addTimeout: onTimeoutCancel must return this Deferred's type; return a value, or a Failure
+  std::move(d).addTimeout(limit, time, [](Result<int>, Duration) { return Page(); }).addCallback([](int) {});
+#else
+  d.addTimeout(limit, time, [](Result<int>, Duration) { return 0; });
+  Deferred<void>().addTimeout(limit, time, [](Result<void>, Duration) {});
 #endif
 }
 

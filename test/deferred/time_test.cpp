@@ -148,6 +148,22 @@ TEST_CASE("onTimeoutCancel may return a Deferred") {
   CHECK(t.seen == "4");
 }
 
+TEST_CASE("onTimeoutCancel of a Deferred of nothing may return nothing, or a Failure") {
+  Clock clock;
+  Resolver<void> r, fails;
+  std::string log;
+  r.deferred()
+      .addTimeout(1s, clock, [&](Result<void> result, Duration) { log += result.failure().getErrorMessage(); })
+      .addCallback([&] { log += ", went on"; });
+  auto failing = [](Result<void>, Duration) { return Failure(GenericError("mine")); };
+  fails.deferred().addTimeout(2s, clock, failing).addErrback([&](const GenericError& e) { log += e.what(); });
+  clock.advance(1s);
+  CHECK(log == "cancelled, went on");
+  log.clear();
+  clock.advance(1s);
+  CHECK(log == "mine");
+}
+
 TEST_CASE("what the canceller fires at the timeout is not TimeoutError") {
   Timed t;
   SUBCASE("a value") {
