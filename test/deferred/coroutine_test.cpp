@@ -560,6 +560,22 @@ TEST_CASE("an errback and an addBoth may be lambda coroutines too") {
   CHECK(seen == "a message that is long enough to be on the heap");
 }
 
+TEST_CASE("a coroutine may drop its own Deferred, and goes on") {
+  Resolver<int> first, second;
+  std::unique_ptr<Deferred<void>> own;
+  int seen = 0;
+  auto run = [&]() -> Deferred<void> {
+    co_await first.deferred();
+    own.reset();
+    seen = co_await second.deferred();
+  };
+  own = std::make_unique<Deferred<void>>(run());
+  first.callback(1);
+  CHECK_FALSE(own);
+  second.callback(2);
+  CHECK(seen == 2);
+}
+
 TEST_CASE("a coroutine whose Resolver is dropped gets BrokenDeferred") {
   auto r = std::make_unique<Resolver<int>>();
   auto d = addTen(r->deferred());

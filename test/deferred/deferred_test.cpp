@@ -740,6 +740,65 @@ TEST_CASE("callbacks run though the Deferred was dropped") {
   CHECK(seen == 4);
 }
 
+TEST_CASE("a callback may drop its Deferred and its Resolver, and the next ones run") {
+  Strings log;
+  auto r = std::make_unique<Resolver<int>>();
+  auto d = std::make_unique<Deferred<int>>(r->deferred());
+  auto token = std::make_shared<int>(0);
+  d->addCallback([&, token](int n) {
+    d.reset();
+    r.reset();
+    log.push_back("dropped");
+    return n;
+  });
+  d->addCallback([&, token](int n) -> int {
+    log.push_back("next");
+    throw GenericError(std::to_string(n));
+  });
+  d->addErrback([&, token](const GenericError& e) { return log.push_back(e.what()), 0; });
+  const Resolver<int> copy = *r;
+  SUBCASE("fired by another Resolver") {
+    copy.callback(5);
+  }
+  SUBCASE("fired by that one") {
+    r->callback(5);
+  }
+  CHECK(log == Strings{"dropped", "next", "5"});
+  CHECK(token.use_count() == 1);
+}
+
+TEST_CASE("a callback may drop the Deferred that waits for it") {
+  Strings log;
+  Resolver<int> inner;
+  std::unique_ptr<Deferred<int>> outer;
+  auto waits = [&](int) {
+    return inner.deferred().addCallback([&](int n) {
+      outer.reset();
+      return n + 1;
+    });
+  };
+  outer = std::make_unique<Deferred<int>>(succeed(0).addCallback(waits));
+  outer->addCallback([&](int n) { return log.push_back(std::to_string(n)), n; });
+  inner.callback(1);
+  CHECK(log == Strings{"2"});
+}
+
+TEST_CASE("a canceller may drop the Deferred that is cancelled") {
+  Resolver<int> r;
+  bool cancelled = false;
+  auto d = std::make_unique<Deferred<int>>(r.deferred());
+  d->addErrback([&](const CancelledError&) { return cancelled = true, 0; });
+  r.onCancel([&](const Resolver<int>&) { d.reset(); });
+  Canceller stop = d->canceller();
+  SUBCASE("by its own handle") {
+    d->cancel();
+  }
+  SUBCASE("by a stop button") {
+    stop.cancel();
+  }
+  CHECK(cancelled);
+}
+
 TEST_CASE("callables are destroyed when they have run, or when their chain goes") {
   auto token = std::make_shared<int>(0);
   Resolver<int> r;

@@ -456,6 +456,26 @@ TEST_CASE("gatherResults of Deferreds of different types gives a tuple") {
   never.callback(1);
 }
 
+TEST_CASE("cancel of a tuple cancels all, and it fails with the first unless their cancellers fire values") {
+  for (bool fires : {false, true}) {
+    Resolver<int> number;
+    Resolver<std::string> text;
+    if (fires) {
+      number.onCancel([](const Resolver<int>& r) { r.callback(1); });
+      text.onCancel([](const Resolver<std::string>& r) { r.callback("x"); });
+    }
+    auto d = gatherResults(number.deferred(), text.deferred());
+    Unhandled unhandled;
+    std::string seen;
+    auto done = std::move(d)
+                    .addCallback([&](auto all) { seen = std::to_string(std::get<0>(all)) + std::get<1>(all); })
+                    .addErrback([&](const FirstError& e) { seen = std::to_string(e.index) + e.what(); });
+    done.cancel();
+    CHECK(text.called());
+    CHECK(seen == (fires ? "1x" : "0input 0 failed: cancelled"));
+  }
+}
+
 TEST_CASE("race gives the first to succeed and cancels the others") {
   Unhandled unhandled;
   Inputs in;
@@ -533,6 +553,18 @@ TEST_CASE("cancel of a race cancels all; a race of nothing fails at once") {
     failures = group.failures.size();
   });
   CHECK(failures == 0);
+}
+
+TEST_CASE("cancel of a race gives the value that a canceller fires") {
+  Unhandled unhandled;
+  Pair in;
+  std::pair<std::size_t, int> seen;
+  auto d = race(in.take(1));
+  d.addCallback([&](auto first) { return seen = first, first; });
+  d.cancel();
+  CHECK(seen == std::pair<std::size_t, int>(0, 5));
+  CHECK(in.b.called());
+  CHECK(unhandled.flush().empty());
 }
 
 TEST_CASE("inputs that can never fire fail with BrokenDeferred") {
