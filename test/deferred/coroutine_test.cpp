@@ -415,6 +415,21 @@ TEST_CASE("a cancelled coroutine waits for what its Deferred's errbacks make of 
   });
 }
 
+TEST_CASE("a second cancel reaches what an errback makes of the first") {
+  eachWayToWait([](auto start) {
+    Resolver<int> r, more;
+    bool cancelled = false;
+    more.onCancel([&](const Resolver<int>&) { cancelled = true; });
+    auto d = start(r.deferred().addErrback([&](const CancelledError&) { return more.deferred(); }));
+    d.cancel();
+    CHECK_FALSE(cancelled);
+    d.cancel();
+    CHECK(cancelled);
+    CHECK(peek(d) == "!cancelled");
+    d.addErrback([](const CancelledError&) { return 0; });
+  });
+}
+
 TEST_CASE("a coroutine may catch the cancel and return") {
   Resolver<int> r;
   auto d = cleanUp(r.deferred());
