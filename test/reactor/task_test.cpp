@@ -571,6 +571,8 @@ TEST_SUITE("react") {
       co_await during.deferred();
     };
     CHECK(react(inShutdown) == 0);
+    // The next run is not stopped.
+    CHECK(react([](Reactor& r) { return deferLater(r, 1ms, [] { return 7; }); }) == 7);
     auto failsInShutdown = [&](Reactor& r) -> Deferred<void> {
       r.callLater(1ms, [&r] { r.stop(); });
       r.addSystemEventTrigger(Phase::during, SystemEvent::shutdown, [&] { fails.errback(TestError()); });
