@@ -72,14 +72,18 @@ template <class T, class Out, bool kFireOnOneCallback>
 class ListJoin final : public Join {
  public:
   ListJoin(Chain& out, std::size_t size, bool fireOnOneErrback, bool consumeErrors)
-      : Join(out, consumeErrors), results_(size), fireOnOneErrback_(fireOnOneErrback) {}
+      : Join(out, Kind::list, consumeErrors), results_(size), fireOnOneErrback_(fireOnOneErrback) {}
 
  private:
   bool record(std::size_t index, Chain& input) override {
     Result<T> result = resultOf<T>(input);
     if constexpr (kFireOnOneCallback) {
       if (result.ok()) {
-        out().template putValue<Out>(std::in_place_index<0>, std::move(result).value(), index);
+        if constexpr (std::is_void_v<T>) {
+          out().template putValue<Out>(std::in_place_index<0>, index);
+        } else {
+          out().template putValue<Out>(std::in_place_index<0>, std::move(result).value(), index);
+        }
         return true;
       }
     }
@@ -106,10 +110,11 @@ class ListJoin final : public Join {
 template <class T>
 class RaceJoin final : public Join {
  public:
-  explicit RaceJoin(Chain& out, std::size_t size) : Join(out, true), failures_(size) {}
+  explicit RaceJoin(Chain& out, std::size_t size) : Join(out, Kind::race, true), failures_(size) {}
 
  private:
   bool record(std::size_t index, Chain& input) override {
+    if (won_) return false;
     Result<T> result = resultOf<T>(input);
     if (result.ok()) {
       // What losing inputs fire while they are cancelled changes nothing any more.
@@ -122,7 +127,6 @@ class RaceJoin final : public Join {
       cancelOthers(index);
       return true;
     }
-    if (won_) return false;
     failures_[index].emplace(std::move(result).failure());
     if (!allRecorded()) return false;
     std::vector<Failure> all;
@@ -137,7 +141,7 @@ class RaceJoin final : public Join {
 template <class... T>
 class TupleJoin final : public Join {
  public:
-  explicit TupleJoin(Chain& out) : Join(out, false) {}
+  explicit TupleJoin(Chain& out) : Join(out, Kind::list, false) {}
 
  private:
   bool record(std::size_t index, Chain& input) override {
@@ -162,12 +166,11 @@ template <class Out, bool kFireOnOneCallback, class T>
 Deferred<Out> makeList(std::vector<Deferred<T>>&& deferreds, bool fireOnOneErrback, bool consumeErrors,
                        const std::source_location& where) {
   Owner out(*new Chain(typeid(Out), where));
+  auto* join = new ListJoin<T, Out, kFireOnOneCallback>(*out, deferreds.size(), fireOnOneErrback, consumeErrors);
   if (deferreds.empty() && !kFireOnOneCallback) {
     out->putValue<Out>();
     out->markFired();
-    return Deferred<Out>(std::move(out));
   }
-  auto* join = new ListJoin<T, Out, kFireOnOneCallback>(*out, deferreds.size(), fireOnOneErrback, consumeErrors);
   join->watch(owners(std::move(deferreds)), where);
   return Deferred<Out>(std::move(out));
 }
@@ -184,12 +187,14 @@ Deferred<std::vector<Result<T>>> DeferredList(std::vector<Deferred<T>> deferreds
   return detail::makeList<std::vector<Result<T>>, false>(std::move(deferreds), options.fireOnOneErrback,
                                                          options.consumeErrors, where);
 }
-/// Fires with the first value and its index, or with all the Results if all failed. An empty list never fires on its
-/// own; as nobody could fire it, it fails with BrokenDeferred.
+/// Fires with the first value and its index (the index alone of Deferred<void>), or with all the Results if all failed.
+/// An empty list never fires on its own; as nobody could fire it, it fails with BrokenDeferred.
 template <class T, std::same_as<FireOnOneCallback> Options>
-Deferred<std::variant<std::pair<T, std::size_t>, std::vector<Result<T>>>> DeferredList(
-    std::vector<Deferred<T>> deferreds, Options options, std::source_location where = std::source_location::current()) {
-  using Out = std::variant<std::pair<T, std::size_t>, std::vector<Result<T>>>;
+auto DeferredList(std::vector<Deferred<T>> deferreds, Options options,
+                  std::source_location where = std::source_location::current()) {
+  using First = typename std::conditional_t<std::is_void_v<T>, std::type_identity<std::size_t>,
+                                            std::type_identity<std::pair<detail::Stored<T>, std::size_t>>>::type;
+  using Out = std::variant<First, std::vector<Result<T>>>;
   return detail::makeList<Out, true>(std::move(deferreds), options.fireOnOneErrback, options.consumeErrors, where);
 }
 

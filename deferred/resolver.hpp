@@ -106,6 +106,8 @@ class Resolver {
     chain_ = nullptr;
     return released;
   }
+  /// Internal: see Hold.
+  detail::Hold hold() const { return detail::Hold(chain()); }
 
   /// True once it has been fired or cancelled.
   bool called() const noexcept { return chain_ && chain_->called(); }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <list>
 #include <memory>
@@ -16,50 +17,50 @@
 
 namespace torsion {
 
-/// At most `tokens` holders at a time; the others wait their turn, first come, first served.
-class DeferredSemaphore {
- public:
-  /// Throws std::invalid_argument for less than one token.
-  explicit DeferredSemaphore(std::size_t tokens) : tokens_(std::make_shared<detail::Tokens>(tokens)) {}
+namespace detail {
 
-  /// Fires when a token is yours; give it back with release(). cancel() of one that still waits leaves the queue.
+/// What DeferredSemaphore and DeferredLock have in common.
+class ConcurrencyPrimitive {
+ public:
+  /// Fires when a token, or the lock, is yours; give it back with release(). cancel() of one that still waits leaves
+  /// the queue.
   Deferred<void> acquire(std::source_location where = std::source_location::current()) {
     return tokens_->acquire(where);
   }
-  /// Gives a token back; the next in the queue has it before this returns. Throws std::logic_error if none is out.
+  /// Gives it back; the next in the queue has it before this returns. Throws std::logic_error if nobody holds one.
   void release() { tokens_->release(); }
-  /// Calls f() with a token held, until the Deferred that f returns fires, if it returns one; gives f's outcome.
+  /// Calls f() while holding it, until the Deferred that f returns fires, if it returns one; gives f's outcome.
   /// Any number of calls may wait. cancel() leaves the queue, or cancels what f returned.
   template <class F>
   auto run(F f, std::source_location where = std::source_location::current()) {
-    return detail::runWithToken(tokens_, std::move(f), where);
+    return runWithToken(tokens_, std::move(f), where);
   }
+  /// How many wait.
+  std::size_t waiting() const noexcept { return tokens_->waiting.size(); }
+
+ protected:
+  explicit ConcurrencyPrimitive(std::int64_t tokens) : tokens_(std::make_shared<Tokens>(tokens)) {}
+  std::shared_ptr<Tokens> tokens_;
+};
+
+}  // namespace detail
+
+/// At most `tokens` holders at a time; the others wait their turn, first come, first served. Its acquire(), release()
+/// and run() are above.
+class DeferredSemaphore : public detail::ConcurrencyPrimitive {
+ public:
+  /// Throws std::invalid_argument for less than one token.
+  explicit DeferredSemaphore(std::int64_t tokens) : ConcurrencyPrimitive(tokens) {}
 
   std::size_t tokens() const noexcept { return tokens_->free; }
   std::size_t limit() const noexcept { return tokens_->limit; }
-  std::size_t waiting() const noexcept { return tokens_->waiting.size(); }
-
- private:
-  std::shared_ptr<detail::Tokens> tokens_;
 };
 
 /// A DeferredSemaphore of one.
-class DeferredLock {
+class DeferredLock : public detail::ConcurrencyPrimitive {
  public:
-  Deferred<void> acquire(std::source_location where = std::source_location::current()) {
-    return tokens_->acquire(where);
-  }
-  void release() { tokens_->release(); }
-  template <class F>
-  auto run(F f, std::source_location where = std::source_location::current()) {
-    return detail::runWithToken(tokens_, std::move(f), where);
-  }
-
+  DeferredLock() : ConcurrencyPrimitive(1) {}
   bool locked() const noexcept { return tokens_->free == 0; }
-  std::size_t waiting() const noexcept { return tokens_->waiting.size(); }
-
- private:
-  std::shared_ptr<detail::Tokens> tokens_ = std::make_shared<detail::Tokens>(1);
 };
 
 /// Values put in, values taken out, in order; get() waits where there is none.

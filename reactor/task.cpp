@@ -11,6 +11,12 @@ namespace torsion {
 struct LoopingCall::State : std::enable_shared_from_this<State> {
   State(Body body, Time& time, bool counts) : body(std::move(body)), time(time), counts(counts) {}
 
+  // What start() has returned. If that was cancelled, it is not reported before the loop ends, as in Twisted.
+  struct Started {
+    Resolver<void> resolver;
+    detail::Hold hold;
+  };
+
   // The timed call. If its Time goes, and drops it, the loop cannot go on.
   class Tick {
    public:
@@ -19,7 +25,7 @@ struct LoopingCall::State : std::enable_shared_from_this<State> {
     ~Tick() {
       if (state_ == nullptr || !state_->scheduled) return;
       state_->scheduled = state_->running = false;
-      const auto dropped = std::exchange(state_->resolver, std::nullopt);
+      const auto dropped = std::exchange(state_->started, std::nullopt);
     }
     void operator()() { std::exchange(state_, nullptr)->call(); }
 
@@ -71,14 +77,14 @@ struct LoopingCall::State : std::enable_shared_from_this<State> {
   void called() {
     if (running) {
       schedule();
-    } else if (auto done = std::exchange(resolver, std::nullopt)) {
-      done->callback();
+    } else if (auto done = std::exchange(started, std::nullopt)) {
+      done->resolver.callback();
     }
   }
 
   void failed(const Failure& failure) {
     running = false;
-    if (auto done = std::exchange(resolver, std::nullopt)) done->errback(failure);
+    if (auto done = std::exchange(started, std::nullopt)) done->resolver.errback(failure);
   }
 
   Body body;
@@ -91,7 +97,7 @@ struct LoopingCall::State : std::enable_shared_from_this<State> {
   std::optional<Duration> lastTime;  // of the last call, if `counts`
   DelayedCall next;
   bool scheduled = false;  // else the body runs, or its Deferred is awaited, or the loop is not running
-  std::optional<Resolver<void>> resolver;
+  std::optional<Started> started;
   std::source_location where;
 };
 
@@ -102,18 +108,18 @@ LoopingCall::~LoopingCall() {
   if (!state_) return;
   state_->running = false;
   if (state_->scheduled) state_->unschedule();
-  const auto dropped = std::exchange(state_->resolver, std::nullopt);
+  const auto dropped = std::exchange(state_->started, std::nullopt);
 }
 
 Deferred<void> LoopingCall::start(Duration interval, bool now, std::source_location where) {
   State& state = *state_;
   if (state.running) throw std::logic_error("LoopingCall::start: it is running already");
-  if (state.resolver) throw std::logic_error("LoopingCall::start: it was stopped, but its last call has not ended");
+  if (state.started) throw std::logic_error("LoopingCall::start: it was stopped, but its last call has not ended");
   if (interval < Duration::zero()) throw std::invalid_argument("LoopingCall::start: a negative interval");
   Resolver<void> resolver(where);
   Deferred<void> deferred = resolver.deferred();
   state.running = true;
-  state.resolver = std::move(resolver);
+  state.started = {resolver, resolver.hold()};
   state.where = where;
   state.interval = interval;
   state.startTime = state.time.seconds();
@@ -133,8 +139,8 @@ void LoopingCall::stop() {
   state.running = false;
   if (!state.scheduled) return;  // called() fires
   state.unschedule();
-  auto done = std::exchange(state.resolver, std::nullopt);
-  done->callback();
+  auto done = std::exchange(state.started, std::nullopt);
+  done->resolver.callback();
 }
 
 void LoopingCall::reset() {

@@ -100,16 +100,19 @@ class FireNode final : public Node {
       chain.putFailure(Failure::current());
       chain.failure().addToTrail(here);
     }
-    target.dropFirer();
+    letGo(chain, target);
     return {};
   }
   void drop(Chain& chain) noexcept override {
     Chain& target = target_;
     chain.dispose(this);
-    target.dropFirer();
+    letGo(chain, target);
   }
 
  private:
+  static void letGo(Chain& chain, Chain& target) noexcept {
+    if (&target != &chain) target.dropFirer();
+  }
   ~FireNode() = default;
   friend Chain;
   Chain& target_;
@@ -150,7 +153,11 @@ class CancelNode final : public Node {
   friend Chain;
   Jump cancelAwaited(Chain& chain) {
     Coroutine* coroutine = chain.coroutine();
-    if (!coroutine) return {};  // it has ended meanwhile, while the chain was paused
+    if (!coroutine) {
+      // It has ended meanwhile, while the chain was paused: nothing will fire the successor, and no cancel either.
+      successor_->setCanceller([](Chain&) { return true; });
+      return {};
+    }
     Chain* awaited = chain.waitsFor();
     chain.setCoroutine(nullptr);
     successor_->setCoroutine(coroutine);
@@ -276,7 +283,7 @@ void Chain::runLinks() noexcept {
 }
 
 void Chain::reportIfUnhandled() noexcept {
-  if (state_ == State::failed && owners_ == 0 && !unclaimed_ && !handled_ && !head_ && !paused_ &&
+  if (state_ == State::failed && owners_ == 0 && holds_ == 0 && !unclaimed_ && !handled_ && !head_ && !paused_ &&
       !(keeper_ && keeper_->owns())) {
     handled_ = true;
     reportUnhandled("Unhandled error in Deferred", failure(), made_);
@@ -358,6 +365,7 @@ void Chain::takeResultOf(Owner inner) {
 
 void Chain::chainTo(Chain& target, const std::source_location& where) {
   append(*make<FireNode>(target, where));
+  if (&target == this) dropFirer();  // it would keep itself
   run();
 }
 
@@ -387,6 +395,15 @@ void Chain::lastFirerGone() noexcept {
   if (owners_ == 0) die();
 }
 
+void Chain::lastHoldGone() noexcept {
+  if (dead_) {
+    endResult();
+  } else if (called_ && !running_) {
+    reportIfUnhandled();
+  }
+  dropWatcher();  // addHold's
+}
+
 void Chain::die() noexcept {
   // Chains that die because this one does wait in a list for their turn, so that any number of them is no recursion.
   static constinit thread_local Chain* waiting = nullptr;
@@ -412,11 +429,15 @@ void Chain::die() noexcept {
 }
 
 void Chain::end() noexcept {
-  if (state_ == State::failed && !handled_) reportUnhandled("Unhandled error in Deferred", failure(), made_);
-  markTaken();
+  if (holds_ == 0) endResult();
   unpark();
   while (head_) unlinkFirst()->drop(*this);
   canceller_.reset();
+}
+
+void Chain::endResult() noexcept {
+  if (state_ == State::failed && !handled_) reportUnhandled("Unhandled error in Deferred", failure(), made_);
+  markTaken();
   if (Keeper* keeper = std::exchange(keeper_, nullptr)) keeper->release();
 }
 

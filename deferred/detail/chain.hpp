@@ -106,9 +106,17 @@ class Chain {
   void dropOwner() noexcept {
     if (--owners_ == 0) lastOwnerGone();
   }
+  bool owned() const noexcept { return owners_ != 0; }
   void addFirer() noexcept { ++firers_; }
   void dropFirer() noexcept {
     if (--firers_ == 0) lastFirerGone();
+  }
+  // Holds keep the result, so that a failure is not reported yet, and not the chain's life; see Hold.
+  void addHold() noexcept {
+    if (holds_++ == 0) addWatcher();
+  }
+  void dropHold() noexcept {
+    if (--holds_ == 0) lastHoldGone();
   }
   // Watchers keep the memory alone.
   void addWatcher() noexcept { ++watchers_; }
@@ -388,14 +396,17 @@ class Chain {
   void reportIfUnhandled() noexcept;
   void lastOwnerGone() noexcept;
   void lastFirerGone() noexcept;
+  void lastHoldGone() noexcept;
   void die() noexcept;
   void end() noexcept;
+  void endResult() noexcept;
   static const void* currentThread() noexcept;
   [[noreturn]] static void wrongThread() noexcept;
 
   std::uint32_t owners_ = 0;
   std::uint32_t firers_ = 0;
   std::uint32_t watchers_ = 0;
+  std::uint32_t holds_ = 0;
   std::int32_t paused_ = 0;
   State state_ = State::empty;
   bool called_ = false;
@@ -447,6 +458,25 @@ class Owner {
   Chain* get() const noexcept { return chain_; }
   Chain* operator->() const noexcept { return chain_; }
   Chain& operator*() const noexcept { return *chain_; }
+
+ private:
+  Chain* chain_ = nullptr;
+};
+
+// Keeps a chain's result for one that refers to the chain in Twisted and has no use for it any more: a list that has
+// fired holds its inputs, so that their failures are not reported before the list goes.
+class Hold {
+ public:
+  Hold() noexcept = default;
+  explicit Hold(Chain& chain) noexcept : chain_(&chain) { chain.addHold(); }
+  Hold(Hold&& other) noexcept : chain_(std::exchange(other.chain_, nullptr)) {}
+  Hold& operator=(Hold other) noexcept {
+    std::swap(chain_, other.chain_);
+    return *this;
+  }
+  ~Hold() {
+    if (chain_) chain_->dropHold();
+  }
 
  private:
   Chain* chain_ = nullptr;

@@ -23,7 +23,6 @@ class Join::Link final : public Node {
   void drop(Chain& input) noexcept override {
     Join& join = join_;
     std::size_t index = index_;
-    join.inputs_[index].chain = nullptr;
     input.dispose(this);
     join.inputEnded(index);
     join.unref();
@@ -36,7 +35,8 @@ class Join::Link final : public Node {
   std::size_t index_;
 };
 
-Join::Join(Chain& out, bool consumeErrors) noexcept : out_(&out), consumeErrors_(consumeErrors) {
+Join::Join(Chain& out, Kind kind, bool consumeErrors) noexcept
+    : out_(&out), kind_(kind), consumeErrors_(consumeErrors) {
   out.addFirer();
   out.setKeeper(this);
 }
@@ -48,25 +48,25 @@ Join::~Join() {
 }
 
 void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
-  inputs_.resize(inputs.size());
+  inputs_.reserve(inputs.size());
   pending_ = inputs.size();
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    inputs_[i].chain = inputs[i].get();
-    inputs_[i].owner = std::move(inputs[i]);
+  for (Owner& input : inputs) {
+    Chain* const chain = input.get();
+    inputs_.push_back({std::move(input), Hold(), chain});
   }
+  ++busy_;
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     Chain& chain = *inputs_[i].chain;
     chain.breakIfHopeless();
     chain.append(*chain.make<Link>(*this, i, where));
     chain.run();
   }
+  done();
   if (inputs_.empty()) {
-    // Nothing will ever fire out_, which keeps this join nevertheless: its cancel() has nobody to cancel.
+    // out_ has fired or never will; it keeps this join nevertheless, with whose cancel() nobody is cancelled.
     fired_ = true;
     out_->dropFirer();
   } else {
-    watching_ = false;
-    if (fired_) disownPending();
     unref();
   }
 }
@@ -74,11 +74,6 @@ void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
 Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
   inputs_[index].pending = false;
   ++recorded_;
-  if (!inputs_[index].owner) {
-    // Its failure is reported when the list goes. Nobody can cancel it through the list.
-    if (input.failed()) inputs_[index].owner = Owner(input);
-    inputs_[index].chain = nullptr;
-  }
   bool fires = false;
   if (!fired_) {
     try {
@@ -91,11 +86,15 @@ Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
   if (consumeErrors_ && input.failed()) input.markTaken();
   if (!fires) return {};
   fired_ = true;
-  ref();  // by out_, as its keeper
-  if (!watching_) disownPending();
-  if (pending_ > 1) {
-    holdsOut_ = true;
-    out_->addFirer();
+  if (kind_ == Kind::race || !out_->owned()) disown();
+  if (kind_ == Kind::race) {
+    out_->setKeeper(nullptr);
+  } else {
+    ref();  // by out_, as its keeper
+    if (pending_ > 1) {
+      holdsOut_ = true;
+      out_->addFirer();
+    }
   }
   out_->markFired();
   return {out_, true};  // this join's firer goes along
@@ -107,18 +106,19 @@ void Join::inputEnded(std::size_t index) noexcept {
 }
 
 void Join::cancelInput(Input& input) noexcept {
-  if (!input.chain) return;
-  Owner chain(*input.chain);
+  if (input.chain->dead()) return;
   try {
-    chain->cancel();
+    input.chain->cancel();
   } catch (...) {
-    reportUnhandled("Exception raised from user supplied canceller", Failure::current(), chain->made());
+    reportUnhandled("Exception raised from user supplied canceller", Failure::current(), input.chain->made());
   }
 }
 
 void Join::cancel() noexcept {
   ref();
+  ++busy_;
   for (Input& input : inputs_) cancelInput(input);
+  done();
   unref();
 }
 
@@ -130,15 +130,23 @@ void Join::cancelOthers(std::size_t index) noexcept {
 
 void Join::ownersGone() noexcept {
   ref();
-  disownPending();
+  disown();
   unref();
 }
 
-void Join::disownPending() noexcept {
-  // They live as long as someone may fire them; their links unset the chain on its end.
+void Join::disown() noexcept {
+  disowned_ = true;
+  if (busy_ != 0) return;
+  // Unowned, they live as long as someone may fire them.
   for (Input& input : inputs_) {
-    if (input.pending) Owner(std::move(input.owner));
+    if (!input.owner) continue;
+    input.hold = Hold(*input.chain);
+    const Owner dropped = std::move(input.owner);
   }
+}
+
+void Join::done() noexcept {
+  if (--busy_ == 0 && disowned_) disown();
 }
 
 }  // namespace torsion::detail

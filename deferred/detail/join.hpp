@@ -9,12 +9,14 @@
 
 namespace torsion::detail {
 
-// Kept by the links that it adds to its inputs, and, once it has fired, by the chain that it fires. Keeps its inputs,
-// those that are pending until it fires, so that a cancel reaches them and their failures are not reported before the
-// list goes.
+// Kept by the links that it adds to its inputs, and, as a keeper, by the chain that it fires. It owns its inputs as
+// long as that chain has an owner. From then on it holds their results alone, so that their failures are not reported
+// before the list goes.
 class Join : public Keeper {
  public:
-  Join(Chain& out, bool consumeErrors) noexcept;
+  // A list stays with `out` once that has fired, which then passes no cancel on, as in Twisted. A race lets go.
+  enum class Kind { list, race };
+  Join(Chain& out, Kind kind, bool consumeErrors) noexcept;
   Join(const Join&) = delete;
   Join& operator=(const Join&) = delete;
 
@@ -37,8 +39,9 @@ class Join : public Keeper {
  private:
   class Link;
   struct Input {
-    Chain* chain = nullptr;
     Owner owner;
+    Hold hold;
+    Chain* chain;
     bool pending = true;
   };
   void ref() noexcept { ++refs_; }
@@ -48,17 +51,20 @@ class Join : public Keeper {
   Jump recordAndFire(std::size_t index, Chain& input) noexcept;
   void inputEnded(std::size_t index) noexcept;
   void cancelInput(Input& input) noexcept;
-  // The inputs still pending are nobody's to cancel through this join any more.
-  void disownPending() noexcept;
+  // Holds the inputs' results alone from now on, or once what is under way here is done.
+  void disown() noexcept;
+  void done() noexcept;
 
   Chain* out_;
   std::vector<Input> inputs_;
   std::size_t recorded_ = 0;
   std::size_t pending_ = 0;
   unsigned refs_ = 1;
-  bool consumeErrors_;
-  bool watching_ = true;  // not all inputs have their links yet
+  unsigned busy_ = 0;  // adding links or cancelling: the inputs must stay as they are
+  const Kind kind_;
+  const bool consumeErrors_;
   bool fired_ = false;
+  bool disowned_ = false;
   bool holdsOut_ = false;  // it has fired, and others are pending
 };
 

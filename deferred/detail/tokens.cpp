@@ -30,8 +30,8 @@ class ReleaseNode final : public Node {
 
 }  // namespace
 
-Tokens::Tokens(std::size_t limit) : limit(limit), free(limit) {
-  if (limit == 0) throw std::invalid_argument("DeferredSemaphore needs at least one token");
+Tokens::Tokens(std::int64_t limit) : limit(static_cast<std::size_t>(limit)), free(this->limit) {
+  if (limit < 1) throw std::invalid_argument("DeferredSemaphore needs at least one token");
 }
 
 Deferred<void> Tokens::acquire(const std::source_location& where) {

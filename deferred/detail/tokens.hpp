@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <list>
 #include <memory>
 #include <source_location>
@@ -13,7 +14,7 @@
 namespace torsion::detail {
 
 struct Tokens : std::enable_shared_from_this<Tokens> {
-  explicit Tokens(std::size_t limit);
+  explicit Tokens(std::int64_t limit);
   Deferred<void> acquire(const std::source_location& where);
   void release();
   // For a step: as release(), with the next holder run by the run loop.

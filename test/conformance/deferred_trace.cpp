@@ -138,6 +138,8 @@ void noteUnhandled(std::string_view what, const Failure& failure, const std::sou
 struct Named {
   Deferred<Value> handle;
   std::optional<Resolver<Value>> resolver;  // of those that steps fire; others are fired through the handle
+  // By chainDeferred two Deferreds refer to each other in Twisted: the target until it runs next.
+  std::optional<Deferred<Value>> source, target;
 };
 
 /// What an action came to.
@@ -157,6 +159,10 @@ class Machine {
     emit("> end");
     for (DelayedCall& call : clock_.getDelayedCalls()) call.cancel();
     deferreds_.clear();
+    // Those that wait for each other: Python would see that nobody can fire any of them.
+    for (const auto& target : targets_) {
+      if (auto kept = target.lock()) const Deferred<Value> dropped = std::move(*kept);
+    }
     calls_.clear();
     loops_.clear();
     locks_.clear();
@@ -183,10 +189,16 @@ class Machine {
   }
   Named* find(const json::object& s) { return find(integer(s, "d")); }
   void set(const json::object& s, Deferred<Value> d, std::optional<Resolver<Value>> r = std::nullopt) {
-    deferreds_.insert_or_assign(integer(s, "d"), Named{std::move(d), std::move(r)});
+    deferreds_.insert_or_assign(integer(s, "d"), Named{std::move(d), std::move(r), std::nullopt, std::nullopt});
   }
   /// A handle that stays valid while what follows drops the name.
-  Deferred<Value> second(Named& named) { return detail::secondHandle(named.handle); }
+  Deferred<Value> second(Named& named) {
+    if (named.handle.called()) {
+      named.source.reset();
+      named.target.reset();
+    }
+    return detail::secondHandle(named.handle);
+  }
 
   // -- functions given to the library
   Outcome act(const json::object& a, Result<Value> x) {
@@ -381,7 +393,7 @@ class Machine {
       Resolver<Value> r = *d->resolver;
       r.callback(integer(s, "v"));
     } else {
-      second(*d).callback(integer(s, "v"));
+      detail::secondHandle(d->handle).callback(integer(s, "v"));
     }
   }
   void errback(const json::object& s) {
@@ -391,7 +403,7 @@ class Machine {
       Resolver<Value> r = *d->resolver;
       r.errback(error(s));
     } else {
-      second(*d).errback(error(s));
+      detail::secondHandle(d->handle).errback(error(s));
     }
   }
   void cancel(const json::object& s) {
@@ -414,13 +426,17 @@ class Machine {
   void chain(const json::object& s) {
     Named *a = find(integer(s, "a")), *b = find(integer(s, "b"));
     if (!a || !b) return;
+    Deferred<Value> source = second(*a);
+    b->source = detail::secondHandle(a->handle);
+    if (!source.called()) a->target = detail::secondHandle(b->handle);
     if (b->resolver) {
-      second(*a).chainDeferred(*b->resolver);
+      std::move(source).chainDeferred(*b->resolver);
       return;
     }
-    auto target = std::make_shared<Deferred<Value>>(second(*b));
-    second(*a).addCallbacks([target](Value x) { return target->callback(x), Value(); },
-                            [target](const Failure& f) { return target->errback(f), Value(); });
+    auto target = std::make_shared<Deferred<Value>>(detail::secondHandle(b->handle));
+    targets_.push_back(target);
+    source.addCallbacks([target](Value x) { return target->callback(x), Value(); },
+                        [target](const Failure& f) { return target->errback(f), Value(); });
   }
 
   std::vector<Deferred<Value>> inputs(const json::object& s) {
@@ -679,6 +695,7 @@ class Machine {
   std::map<long, std::unique_ptr<DeferredSemaphore>> semaphores_;
   std::map<long, std::unique_ptr<DeferredQueue<Value>>> queues_;
   std::map<long, int> pauses_;
+  std::vector<std::weak_ptr<Deferred<Value>>> targets_;  // of chain steps
 };
 
 }  // namespace

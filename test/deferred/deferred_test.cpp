@@ -489,6 +489,17 @@ TEST_CASE("chainDeferred fires another with the result") {
   }
 }
 
+TEST_CASE("a Deferred chained to itself fails, and does not keep itself") {
+  Unhandled unhandled;
+  {
+    Resolver<int> r;
+    auto d = r.deferred();
+    d.addErrback([](const BrokenDeferred&) { return 0; });
+    std::move(d).chainDeferred(std::move(r));
+  }
+  CHECK(unhandled.flush().size() == 1);
+}
+
 TEST_CASE("100,000 Deferreds chained by chainDeferred need no stack") {
   std::string seen;
   onSmallStack([&] {

@@ -634,3 +634,96 @@ TEST_CASE("an input that fails after its list has fired is reported when the lis
   }
   CHECK(unhandled.flush() == Strings{"early", "late"});
 }
+
+TEST_CASE("a list that has fired passes no cancel on, an empty one neither; a race does") {
+  int cancelled = 0;
+  Resolver<int> inner;
+  inner.onCancel([&](const Resolver<int>&) { ++cancelled; });
+  SUBCASE("a list of nothing") {
+    auto d = DeferredList(std::vector<Deferred<int>>()).addCallback([&](auto) { return inner.deferred(); });
+    d.cancel();
+    CHECK(cancelled == 0);
+    inner.callback(1);
+  }
+  SUBCASE("a race") {
+    std::vector<Deferred<int>> inputs;
+    inputs.push_back(succeed(1));
+    auto d = race(std::move(inputs)).addCallback([&](auto) { return inner.deferred(); });
+    d.cancel();
+    CHECK(cancelled == 1);
+    std::move(d).addErrback([](const CancelledError&) { return 0; });
+  }
+}
+
+TEST_CASE("cancel of a list reaches every input, though the first one fires the list") {
+  Unhandled unhandled;
+  int cancelled = 0;
+  Resolver<int> a, b;
+  std::vector<Deferred<int>> inputs;
+  for (auto* r : {&a, &b}) {
+    r->onCancel([&](const Resolver<int>&) { ++cancelled; });
+    inputs.push_back(r->deferred());
+  }
+  auto d = gatherResults(std::move(inputs), true).addErrback([](const FirstError&) { return std::vector<int>(); });
+  d.cancel();
+  CHECK(cancelled == 2);
+}
+
+TEST_CASE("a failure that an input of a dropped list ends with is reported when nothing keeps the list any more") {
+  Unhandled unhandled;
+  Resolver<int> early, late;
+  auto input = early.deferred();
+  auto again = detail::secondHandle(input);
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(std::move(input));
+  inputs.push_back(late.deferred());
+  {
+    auto dropped = DeferredList(std::move(inputs));
+  }
+  early.callback(1);
+  again.addCallback([](int) -> int { throw GenericError("after the list"); });
+  {
+    auto dropped = std::move(again);
+  }
+  early = Resolver<int>();
+  CHECK(unhandled.flush().empty());
+  late.callback(2);
+  CHECK(unhandled.flush() == Strings{"after the list"});
+}
+
+TEST_CASE("a list in a list keeps its inputs' failures until the outer one goes") {
+  Unhandled unhandled;
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(fail<int>(GenericError("inner")));
+  std::vector<Deferred<std::vector<Result<int>>>> lists;
+  lists.push_back(DeferredList(std::move(inputs)));
+  {
+    auto outer = DeferredList(std::move(lists));
+    CHECK(unhandled.flush().empty());
+  }
+  CHECK(unhandled.flush() == Strings{"inner"});
+}
+
+TEST_CASE("fireOnOneCallback of Deferred<void> fires with the index") {
+  Resolver<void> a, b;
+  std::vector<Deferred<void>> inputs;
+  inputs.push_back(a.deferred());
+  inputs.push_back(b.deferred());
+  std::size_t seen = 9;
+  DeferredList(std::move(inputs), FireOnOneCallback{}).addCallback([&](auto first) { seen = std::get<0>(first); });
+  b.callback();
+  CHECK(seen == 1);
+  a.callback();
+}
+
+TEST_CASE("a loser of a race whose canceller fires a value does not win") {
+  Resolver<int> winner, quick;
+  quick.onCancel([](const Resolver<int>& self) { self.callback(9); });
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(winner.deferred());
+  inputs.push_back(quick.deferred());
+  std::vector<int> seen;
+  race(std::move(inputs)).addCallback([&](auto first) { seen.push_back(first.second); });
+  winner.callback(1);
+  CHECK(seen == std::vector{1});
+}

@@ -171,6 +171,7 @@ TEST_CASE("who waits for the lock has it before the job's outcome goes on") {
 
 TEST_CASE("a DeferredSemaphore lets so many in") {
   CHECK_THROWS_AS(DeferredSemaphore(0), std::invalid_argument);
+  CHECK_THROWS_AS(DeferredSemaphore(-1), std::invalid_argument);
   DeferredSemaphore semaphore(2);
   Deferred<void> a = semaphore.acquire(), b = semaphore.acquire(), c = semaphore.acquire();
   CHECK(b.called());

@@ -52,6 +52,18 @@ TEST_SUITE("LoopingCall") {
     CHECK(times.size() == 4);
   }
 
+  TEST_CASE("a cancelled Deferred of start() is reported when the loop ends") {
+    Clock clock;
+    LogCapture log;
+    LoopingCall loop([] {}, clock);
+    {
+      loop.start(1s).cancel();
+    }
+    CHECK(log.flushLoggedErrors().empty());
+    loop.stop();
+    CHECK(log.flushLoggedErrors().size() == 1);
+  }
+
   TEST_CASE("without `now` the first call comes after an interval") {
     Clock clock;
     Times times;
