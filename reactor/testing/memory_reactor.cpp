@@ -83,6 +83,7 @@ class MemoryReactor::Attempt final : public Connector {
 
   void connect() override {
     if (!reactor_) throw ReactorNotRunning("Connector::connect: its MemoryReactor is gone");
+    reactor_->checkUsable();
     if (state_ != State::disconnected) throw std::logic_error("Connector::connect: already connecting or connected");
     state_ = State::connecting;
     if (!std::exchange(started_, true)) client_.factory->doStart();
@@ -162,13 +163,22 @@ MemoryReactor::MemoryReactor() {
 }
 
 MemoryReactor::~MemoryReactor() {
+  closing_ = true;
+  const ConnectError gone("the MemoryReactor was destroyed while connecting");
+  while (failOnce(gone)) {
+  }
   for (const auto& port : ports_) port->detach();
   for (const auto& connector : connectors_) {
     if (auto attempt = connector.lock()) attempt->detach();
   }
 }
 
+void MemoryReactor::checkUsable() const {
+  if (closing_) throw ReactorNotRunning("the MemoryReactor is being destroyed");
+}
+
 DelayedCall MemoryReactor::schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) {
+  checkUsable();
   return clock_.callLater(delay, std::move(f), where);
 }
 
@@ -195,6 +205,7 @@ std::uint16_t MemoryReactor::newPort() noexcept {
 
 std::shared_ptr<ListeningPort> MemoryReactor::listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory,
                                                         int backlog, const std::string& interface) {
+  checkUsable();
   if (port == 0) {
     do port = newPort();
     while (isTaken(port, interface));
@@ -208,6 +219,7 @@ std::shared_ptr<ListeningPort> MemoryReactor::listenTCP(std::uint16_t port, std:
 std::shared_ptr<Connector> MemoryReactor::connectTCP(const std::string& host, std::uint16_t port,
                                                      std::shared_ptr<ClientFactory> factory, Duration timeout,
                                                      const std::string& bindAddress) {
+  checkUsable();
   auto attempt = std::make_shared<Attempt>(*this, TCPClient{host, port, std::move(factory), timeout, bindAddress});
   std::erase_if(connectors_, [](const auto& connector) { return connector.expired(); });
   connectors_.push_back(attempt);

@@ -42,6 +42,7 @@ class MemoryReactor final : public NetworkReactor {
   };
 
   MemoryReactor();
+  /// Attempts to connect fail with ConnectError, and what would start something then throws ReactorNotRunning.
   /// Connections are dropped without a connectionLost; ports and connectors that outlive the reactor are inert.
   ~MemoryReactor();
 
@@ -85,6 +86,7 @@ class MemoryReactor final : public NetworkReactor {
   class Port;
   class Attempt;
   DelayedCall schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) override;
+  void checkUsable() const;
   Address lookUp(const std::string& host, std::uint16_t port) const;
   Port* portFor(const Address& address) const;
   bool isTaken(std::uint16_t port, const std::string& interface) const;
@@ -99,6 +101,7 @@ class MemoryReactor final : public NetworkReactor {
   std::vector<std::shared_ptr<IOPump>> connections_;
   std::size_t pieceSize_ = 65536;
   std::uint16_t lastPort_ = 49151;
+  bool closing_ = false;
 };
 
 }  // namespace torsion

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <sstream>
 #include <system_error>
 
@@ -207,6 +208,14 @@ struct TemporaryFile {
 };
 
 }  // namespace
+
+TEST_CASE("getPage: one that is connecting when its reactor goes fails") {
+  std::optional<MemoryReactor> reactor(std::in_place);
+  auto d = getPage("http://10.0.0.1/", {.timeout = 10s}, *reactor);
+  assertNoResult(d);
+  reactor.reset();
+  failureResultOf<ConnectError>(std::move(d));
+}
 
 TEST_CASE_FIXTURE(Fixture, "getPage: the bytes of a request") {
   CHECK(get("/echo?x=1#frag") ==

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -221,6 +222,17 @@ TEST_CASE("MemoryReactor: an attempt that waits past its timeout fails with Conn
   reactor.advance(1s);
   CHECK(factory->reason->check<ConnectTimeoutError>());
   CHECK(reactor.tcpClients().empty());
+}
+
+TEST_CASE("MemoryReactor: attempts that wait when it goes fail, and nothing starts any more") {
+  std::optional<MemoryReactor> reactor(std::in_place);
+  auto factory = std::make_shared<ProbeClientFactory>();
+  factory->retry = true;
+  LogCapture log;
+  reactor->connectTCP("10.0.0.2", 80, factory);
+  reactor.reset();
+  CHECK(factory->reason->check<ConnectError>());
+  CHECK(log.flushLoggedErrors<ReactorNotRunning>().size() == 1);  // of the hook that connects again
 }
 
 TEST_CASE("MemoryReactor: a timeout of 0 is none") {
