@@ -129,9 +129,32 @@ void Join::cancelOthers(std::size_t index) noexcept {
 }
 
 void Join::ownersGone() noexcept {
+  disowned_ = true;
+  settle();
+}
+
+void Join::release() noexcept {
+  released_ = true;
+  settle();
+}
+
+void Join::settle() noexcept {
+  static constinit thread_local Join* queue = nullptr;
+  static constinit thread_local bool active = false;
+  if (queued_) return;
+  queued_ = true;
   ref();
-  disown();
-  unref();
+  next_ = std::exchange(queue, this);
+  if (active) return;
+  active = true;
+  while (queue) {
+    Join& join = *std::exchange(queue, queue->next_);
+    join.queued_ = false;
+    if (join.disowned_) join.disown();
+    if (std::exchange(join.released_, false)) join.unref();
+    join.unref();
+  }
+  active = false;
 }
 
 void Join::disown() noexcept {

@@ -26,7 +26,7 @@ class Join : public Keeper {
   void cancel() noexcept override;
   void ownersGone() noexcept override;
   bool owns() const noexcept override { return holdsOut_; }
-  void release() noexcept override { unref(); }
+  void release() noexcept override;
 
  protected:
   virtual ~Join();
@@ -54,6 +54,8 @@ class Join : public Keeper {
   // Holds the inputs' results alone from now on, or once what is under way here is done.
   void disown() noexcept;
   void done() noexcept;
+  // Does what is asked of this join now, or, within another one's turn, after it: lists in lists are no recursion.
+  void settle() noexcept;
 
   Chain* out_;
   std::vector<Input> inputs_;
@@ -66,6 +68,9 @@ class Join : public Keeper {
   bool fired_ = false;
   bool disowned_ = false;
   bool holdsOut_ = false;  // it has fired, and others are pending
+  bool released_ = false;
+  bool queued_ = false;
+  Join* next_ = nullptr;  // in the queue of those to settle
 };
 
 }  // namespace torsion::detail

@@ -9,6 +9,7 @@
 
 #include <deferred/detail/second_handle.hpp>
 #include <deferred/functions.hpp>
+#include <test/support/small_stack.hpp>
 #include <test/support/unhandled.hpp>
 
 using namespace torsion;
@@ -702,6 +703,25 @@ TEST_CASE("a list in a list keeps its inputs' failures until the outer one goes"
     CHECK(unhandled.flush().empty());
   }
   CHECK(unhandled.flush() == Strings{"inner"});
+}
+
+TEST_CASE("200,000 lists in lists need no stack, however they end") {
+  Unhandled unhandled;
+  for (const std::string end : {"drop", "fire", "fire the dropped"}) {
+    onSmallStack([&] {
+      Resolver<int> r;
+      Deferred<int> d = r.deferred();
+      for (int i = 0; i < 200'000; ++i) {
+        std::vector<Deferred<int>> one;
+        one.push_back(std::move(d));
+        d = DeferredList(std::move(one), {.consumeErrors = true}).addCallback([](auto results) {
+          return int(results.size());
+        });
+      }
+      if (end.starts_with("drop") || end.ends_with("dropped")) Deferred<int>(std::move(d));
+      if (end.starts_with("fire")) r.callback(1);
+    });
+  }
 }
 
 TEST_CASE("fireOnOneCallback of Deferred<void> fires with the index") {
