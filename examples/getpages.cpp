@@ -50,7 +50,7 @@ class Lane {
 
 int main(int argc, char** argv) {
   Arguments arguments;
-  if (int status = 0; !parse(argc, argv, arguments, status)) return status;
+  if (const auto status = parse(argc, argv, arguments)) return *status;
   Source& source = *arguments.source;
   Report report(source.total());
 

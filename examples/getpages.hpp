@@ -86,52 +86,6 @@ class Source {
   DeferredLock lock_;
 };
 
-/// What the command line asks for.
-struct Arguments {
-  std::optional<Source> source;
-  PageOptions options;
-  std::size_t max = 100;
-};
-
-inline std::vector<std::string> serveDemo();
-
-/// Reads the command line. False if the program is to end at once, with `status`.
-inline bool parse(int argc, char** argv, Arguments& arguments, int& status) {
-  std::vector<std::string> urls;
-  std::string file;
-  double timeout = 30;
-  CLI::App app(
-      "Fetches pages at once and prints a row for each: URL, status or error, bytes, milliseconds.\n"
-      "Without a URL it fetches from a small site of its own.\n"
-      "Exit status: 0 all succeeded, 1 some failed, 2 bad usage.");
-  app.add_option("url", urls, "what to fetch");
-  app.add_option("--file", file, "read the URLs from this file, one a line; - is standard input")->excludes("url");
-  app.add_option("--timeout", timeout, "seconds that a page may take")
-      ->check(CLI::Range(0.001, 1e6))
-      ->capture_default_str();
-  app.add_option("--max", arguments.max, "how many pages to fetch at once")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  try {
-    app.parse(argc, argv);
-    if (urls == std::vector<std::string>{"-"}) file = "-";
-    if (!file.empty()) {
-      arguments.source.emplace(file);
-    } else {
-      arguments.source.emplace(urls.empty() ? serveDemo() : std::move(urls));
-    }
-  } catch (const CLI::ParseError& e) {
-    status = app.exit(e) == 0 ? 0 : 2;
-    return false;
-  } catch (const std::system_error& e) {
-    std::fprintf(stderr, "%s: %s\n", argv[0], e.what());
-    status = 2;
-    return false;
-  }
-  arguments.options.timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout));
-  return true;
-}
-
 /// Prints a row for each page, and on a terminal a bar below them.
 class Report {
  public:
@@ -209,6 +163,48 @@ inline std::vector<std::string> serveDemo() {
   std::vector<std::string> urls;
   for (const char* path : {"/", "/large", "/slow", "/moved", "/failing", "/missing"}) urls.push_back(base + path);
   return urls;
+}
+
+/// What the command line asks for.
+struct Arguments {
+  std::optional<Source> source;
+  PageOptions options;
+  std::size_t max = 100;
+};
+
+/// Reads the command line. Gives an exit status if the program is to end at once.
+inline std::optional<int> parse(int argc, char** argv, Arguments& arguments) {
+  std::vector<std::string> urls;
+  std::string file;
+  double timeout = 30;
+  CLI::App app(
+      "Fetches pages at once and prints a row for each: URL, status or error, bytes, milliseconds.\n"
+      "Without a URL it fetches from a small site of its own.\n"
+      "Exit status: 0 all succeeded, 1 some failed, 2 bad usage.");
+  app.add_option("url", urls, "what to fetch");
+  app.add_option("--file", file, "read the URLs from this file, one a line; - is standard input")->excludes("url");
+  app.add_option("--timeout", timeout, "seconds that a page may take")
+      ->check(CLI::Range(0.001, 1e6))
+      ->capture_default_str();
+  app.add_option("--max", arguments.max, "how many pages to fetch at once")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  try {
+    app.parse(argc, argv);
+    if (urls == std::vector<std::string>{"-"}) file = "-";
+    if (!file.empty()) {
+      arguments.source.emplace(file);
+    } else {
+      arguments.source.emplace(urls.empty() ? serveDemo() : std::move(urls));
+    }
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  } catch (const std::system_error& e) {
+    std::fprintf(stderr, "%s: %s\n", argv[0], e.what());
+    return 2;
+  }
+  arguments.options.timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(timeout));
+  return std::nullopt;
 }
 
 }  // namespace getpages

@@ -44,7 +44,7 @@ Deferred<void> fetchAll(Source& source, Report& report, const PageOptions& optio
 
 int main(int argc, char** argv) {
   Arguments arguments;
-  if (int status = 0; !parse(argc, argv, arguments, status)) return status;
+  if (const auto status = parse(argc, argv, arguments)) return *status;
   Report report(arguments.source->total());
 
   reactor().callWhenRunning([&] { fetchAll(*arguments.source, report, arguments.options, arguments.max); });
