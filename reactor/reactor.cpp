@@ -267,6 +267,7 @@ void ReactorImpl::endThreadPool() {
     runThreadCalls();
     disconnectAll();
   }
+  runThreadCalls();  // the results of threads that ended before the loop looked
   threadPool.reset();
 }
 

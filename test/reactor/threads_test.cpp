@@ -120,6 +120,18 @@ TEST_SUITE("threads") {
     CHECK(results == 50);
   }
 
+  TEST_CASE("results of threads that have ended when the reactor shuts down arrive") {
+    Reactor reactor;
+    int result = 0;
+    reactor.callLater(0s, [&] {
+      deferToThread([] { return 5; }).addCallback([&](int i) { result = i; });
+      reactor.getThreadPool().shutdown(true);
+      reactor.stop();
+    });
+    reactor.run();
+    CHECK(result == 5);
+  }
+
   TEST_CASE("a reactor that runs again has threads again") {
     Reactor reactor;
     for (int run = 0; run < 2; ++run) CHECK(wait(reactor, deferToThread([] { return 1; })).value() == 1);
