@@ -6,7 +6,6 @@
 #include <sys/time.h>
 
 #include <algorithm>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <cctype>
 #include <chrono>
 #include <cstring>
@@ -25,8 +24,6 @@
 namespace torsion {
 namespace {
 
-namespace asio = boost::asio;
-using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
 using Addresses = std::vector<Address>;
 
 bool isUnder(std::string_view name, std::string_view domain) {
@@ -114,12 +111,12 @@ class DNSResolver::Impl {
     std::optional<Resolver<Addresses>> result{std::in_place};
   };
   // A socket of c-ares, which opens and closes it.
-  struct Socket {
-    Socket(Impl& owner, ares_socket_t fd) : owner(&owner), descriptor(owner.core_.context) { descriptor.assign(fd); }
-    Impl* owner;
-    Descriptor descriptor;
-    bool read = false, write = false;
-    bool readArmed = false, writeArmed = false;
+  struct Socket final : detail::Watcher {
+    Socket(Impl& owner, ares_socket_t fd) : owner(owner), fd(fd) {}
+    ~Socket() { owner.core_.poller.remove(fd); }
+    void ready(std::uint32_t events) override { owner.ready(fd, events); }
+    Impl& owner;
+    const ares_socket_t fd;
   };
   struct Completed {
     Resolver<Addresses> resolver;
@@ -161,41 +158,25 @@ class DNSResolver::Impl {
   }
 
   void watch(ares_socket_t fd, bool read, bool write) {
-    const auto at = std::find_if(sockets_.begin(), sockets_.end(),
-                                 [&](const auto& socket) { return socket->descriptor.native_handle() == fd; });
-    if (!read && !write) {
-      if (at == sockets_.end()) return;
-      (*at)->owner = nullptr;
-      (*at)->descriptor.release();
+    const auto at =
+        std::find_if(sockets_.begin(), sockets_.end(), [&](const auto& socket) { return socket->fd == fd; });
+    const std::uint32_t events = (read ? EPOLLIN : 0u) | (write ? EPOLLOUT : 0u);
+    if (at == sockets_.end()) {
+      if (events == 0) return;
+      // Where it cannot be watched the query times out.
+      core_.poller.add(fd, events, *sockets_.emplace_back(std::make_unique<Socket>(*this, fd)));
+    } else if (events != 0) {
+      core_.poller.change(fd, events);
+    } else {
       sockets_.erase(at);
-      return;
-    }
-    const auto& socket = at != sockets_.end() ? *at : sockets_.emplace_back(std::make_shared<Socket>(*this, fd));
-    socket->read = read;
-    socket->write = write;
-    arm(socket);
-  }
-
-  static void arm(const std::shared_ptr<Socket>& socket) {
-    if (socket->read && !std::exchange(socket->readArmed, true)) {
-      socket->descriptor.async_wait(Descriptor::wait_read, [socket](const boost::system::error_code&) {
-        socket->readArmed = false;
-        if (socket->owner && socket->read)
-          socket->owner->ready(socket, socket->descriptor.native_handle(), ARES_SOCKET_BAD);
-      });
-    }
-    if (socket->write && !std::exchange(socket->writeArmed, true)) {
-      socket->descriptor.async_wait(Descriptor::wait_write, [socket](const boost::system::error_code&) {
-        socket->writeArmed = false;
-        if (socket->owner && socket->write)
-          socket->owner->ready(socket, ARES_SOCKET_BAD, socket->descriptor.native_handle());
-      });
     }
   }
 
-  void ready(std::shared_ptr<Socket> socket, ares_socket_t readable, ares_socket_t writable) {
-    ::ares_process_fd(channel_, readable, writable);
-    if (socket->owner) arm(socket);
+  // c-ares learns of an error by reading or writing.
+  void ready(ares_socket_t fd, std::uint32_t events) {
+    const bool error = events & (EPOLLERR | EPOLLHUP);
+    ::ares_process_fd(channel_, error || (events & EPOLLIN) ? fd : ARES_SOCKET_BAD,
+                      error || (events & EPOLLOUT) ? fd : ARES_SOCKET_BAD);
     updateTimer();
     fireCompleted();
   }
@@ -222,7 +203,7 @@ class DNSResolver::Impl {
   Reactor& reactor_;
   detail::ReactorImpl& core_;
   ares_channel channel_ = nullptr;
-  std::vector<std::shared_ptr<Socket>> sockets_;
+  std::vector<std::unique_ptr<Socket>> sockets_;
   std::vector<Completed> completed_;
   int pending_ = 0;
   DelayedCall timer_;

@@ -170,6 +170,10 @@ void ReactorImpl::shutdown() {
 }
 
 void ReactorImpl::waitForEvent(Duration atMost) {
+  if (poller.pending()) {
+    guarded("a handler threw", [this] { poller.dispatchOne(); });
+    return;
+  }
   const Duration due = timedCalls->nextDue();
   const bool atOnce = haveThreadCalls.load(std::memory_order_acquire) || shutdownIsDue || due <= currentTime ||
                       atMost <= Duration::zero();

@@ -7,14 +7,17 @@
 
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <cstdint>
 #include <optional>
 #include <system_error>
 #include <utility>
 
 #include <deferred/functions.hpp>
+#include <reactor/detail/poller.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/detail/socket_address.hpp>
 #include <reactor/detail/stream_connection.hpp>
+#include <reactor/detail/unique_fd.hpp>
 #include <reactor/error.hpp>
 #include <reactor/logger.hpp>
 #include <reactor/reactor.hpp>
@@ -30,26 +33,6 @@ constexpr int kAcceptsPerTurn = 64;
 // How long a port rests when the system is out of memory or descriptors and shedding load does not help.
 constexpr Duration kAcceptPause = std::chrono::milliseconds(100);
 
-/// Closes what nobody has taken over.
-class UniqueFd {
- public:
-  explicit UniqueFd(int fd = -1) noexcept : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(other.release()) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~UniqueFd() { reset(); }
-  int get() const noexcept { return fd_; }
-  int release() noexcept { return std::exchange(fd_, -1); }
-  void reset() noexcept {
-    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-  }
-
- private:
-  int fd_;
-};
-
 std::string errnoText(int error) {
   return std::system_category().message(error);
 }
@@ -63,38 +46,48 @@ bool getOption(int fd, int level, int name) noexcept {
   return ::getsockopt(fd, level, name, &value, &size) == 0 && value != 0;
 }
 
-/// Hands `fd` to the io_context, or gives errno.
-int attach(Descriptor& descriptor, UniqueFd fd) {
-  boost::system::error_code error;
-  descriptor.assign(fd.get(), error);
-  if (!error) fd.release();
-  return error.value();
-}
-
 class TCPConnector;
+
+// A segment of this size is never split: TCP's smallest maximum (RFC 9293, 3.7.1) without its options.
+constexpr std::size_t kSmallestSegment = 536 - 40;
 
 class TCPConnection final : public StreamConnection {
  public:
   /// `connector` is null on the server's side.
-  TCPConnection(ReactorImpl& reactor, Descriptor descriptor, Address peer, const std::source_location& where,
+  TCPConnection(ReactorImpl& reactor, UniqueFd fd, Address peer, const std::source_location& where,
                 std::shared_ptr<TCPConnector> connector = nullptr)
-      : StreamConnection(reactor, std::move(descriptor), std::move(peer), where), connector_(std::move(connector)) {}
+      : StreamConnection(reactor, std::move(fd), std::move(peer), where), connector_(std::move(connector)) {
+    asksAboutToSend_ = connector_ != nullptr;
+  }
 
-  void setTcpNoDelay(bool on) override { setOption(fd(), IPPROTO_TCP, TCP_NODELAY, on); }
-  bool getTcpNoDelay() const override { return getOption(fd(), IPPROTO_TCP, TCP_NODELAY); }
+  void setTcpNoDelay(bool on) override {
+    asksAboutToSend_ = false;
+    setOption(fd(), IPPROTO_TCP, TCP_NODELAY, on);
+  }
+  bool getTcpNoDelay() const override { return asksAboutToSend_ || getOption(fd(), IPPROTO_TCP, TCP_NODELAY); }
   void setTcpKeepAlive(bool on) override { setOption(fd(), SOL_SOCKET, SO_KEEPALIVE, on); }
   bool getTcpKeepAlive() const override { return getOption(fd(), SOL_SOCKET, SO_KEEPALIVE); }
   std::string describe() const override { return "TCP connection with " + torsion::describe(getPeer()); }
 
  private:
+  // A client's connection gets TCP_NODELAY, as a server's does, but not before it makes a difference: the first segment
+  // has nothing to wait for, and many clients send no second one.
+  void aboutToSend(std::size_t bytes) override {
+    if (!std::exchange(sent_, true) && bytes <= kSmallestSegment) return;
+    setTcpNoDelay(true);
+  }
   void ended(const Failure& reason) override;
 
   std::shared_ptr<TCPConnector> connector_;
+  bool sent_ = false;
 };
 
 // ---- server
 
-class TCPPort final : public ListeningPort, public Disconnectable, public std::enable_shared_from_this<TCPPort> {
+class TCPPort final : public ListeningPort,
+                      public Disconnectable,
+                      public Watcher,
+                      public std::enable_shared_from_this<TCPPort> {
  public:
   TCPPort(ReactorImpl& reactor, std::shared_ptr<Factory> factory, const std::source_location& where)
       : Disconnectable(reactor, where), reactor_(reactor), factory_(std::move(factory)) {}
@@ -102,22 +95,19 @@ class TCPPort final : public ListeningPort, public Disconnectable, public std::e
   void listen(std::uint16_t port, int backlog, const std::string& interface) {
     const auto address = socketAddress(interface.empty() ? "0.0.0.0" : interface, port);
     if (!address) throw CannotListenError(interface, port, EADDRNOTAVAIL);
-    UniqueFd fd(::socket(address->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    fd_ = UniqueFd(::socket(address->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     // Accepted connections inherit TCP_NODELAY. What is written during a turn leaves in one piece, so that waiting for
     // more, as Nagle's algorithm does, would only delay.
-    if (fd.get() < 0 || setOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1) < 0 ||
-        setOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
-        (address->family() == AF_INET6 && setOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0) < 0) ||
-        ::bind(fd.get(), address->data(), address->size) < 0 || ::listen(fd.get(), backlog) < 0) {
+    if (!fd_ || setOption(fd(), SOL_SOCKET, SO_REUSEADDR, 1) < 0 || setOption(fd(), IPPROTO_TCP, TCP_NODELAY, 1) < 0 ||
+        (address->family() == AF_INET6 && setOption(fd(), IPPROTO_IPV6, IPV6_V6ONLY, 0) < 0) ||
+        ::bind(fd(), address->data(), address->size) < 0 || ::listen(fd(), backlog) < 0) {
       throw CannotListenError(interface, port, errno);
     }
-    host_ = localAddress(fd.get());
-    descriptor_.emplace(reactor_.context.get_executor());
-    if (const int error = attach(*descriptor_, std::move(fd))) throw CannotListenError(interface, port, error);
+    if (const int error = reactor_.poller.add(fd(), EPOLLIN, *this)) throw CannotListenError(interface, port, error);
+    host_ = localAddress(fd());
     reserve_ = openReserve();
     factory_->doStart();
     self_ = shared_from_this();
-    arm();
   }
 
   Deferred<void> stopListening() override {
@@ -130,42 +120,39 @@ class TCPPort final : public ListeningPort, public Disconnectable, public std::e
 
  private:
   static UniqueFd openReserve() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+  int fd() const noexcept { return fd_.get(); }
 
   void close() {
-    if (!descriptor_) return;
+    if (!fd_) return;
     const auto self = std::move(self_);
     leave();
-    pause_.reset();
-    descriptor_.reset();
+    if (pause_.active()) pause_.cancel();
+    reactor_.poller.forget(fd());
+    fd_.reset();
     reserve_.reset();
     factory_->doStop();
   }
 
-  void arm() {
-    descriptor_->async_wait(Descriptor::wait_read,
-                            [self = shared_from_this()](const boost::system::error_code&) { self->acceptSome(); });
-  }
-
-  void acceptSome() {
-    for (int i = 0; i < kAcceptsPerTurn && descriptor_; ++i) {
+  void ready(std::uint32_t) override {
+    const auto self = self_;
+    for (int i = 0; i < kAcceptsPerTurn && fd_; ++i) {
       SocketAddress peer;
-      UniqueFd fd(acceptOne(&peer));
-      if (fd.get() >= 0) {
+      UniqueFd accepted(acceptOne(&peer));
+      if (accepted) {
         shedding_ = false;
-        accepted(std::move(fd), peer);
+        serve(std::move(accepted), peer);
         continue;
       }
       int error = errno;
       if (error == EMFILE || error == ENFILE) error = shedOne();
-      if (error == EAGAIN || error == EWOULDBLOCK) break;
+      if (error == EAGAIN || error == EWOULDBLOCK) return;
       if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) return rest(error);
       // Anything else concerns that one connection, which was gone before we came to it.
     }
-    if (descriptor_) arm();
   }
 
   int acceptOne(SocketAddress* peer) {
-    return ::accept4(descriptor_->native_handle(), peer->data(), &peer->size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    return ::accept4(fd(), peer->data(), &peer->size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   }
 
   // No descriptor is left for a connection. The reserved one makes room to accept it and close it at once: its peer
@@ -178,13 +165,13 @@ class TCPPort final : public ListeningPort, public Disconnectable, public std::e
           {{"port", describe()}});
       shedding_ = true;
     }
-    if (reserve_.get() < 0) reserve_ = openReserve();
-    if (reserve_.get() < 0) return EMFILE;
+    if (!reserve_) reserve_ = openReserve();
+    if (!reserve_) return EMFILE;
     reserve_.reset();
     SocketAddress peer;
-    UniqueFd fd(acceptOne(&peer));
-    const int error = fd.get() < 0 ? errno : 0;
-    fd.reset();
+    UniqueFd accepted(acceptOne(&peer));
+    const int error = accepted ? 0 : errno;
+    accepted.reset();
     reserve_ = openReserve();
     return error;
   }
@@ -194,32 +181,29 @@ class TCPPort final : public ListeningPort, public Disconnectable, public std::e
       kLog.error("{port} cannot accept connections: {error}", {{"port", describe()}, {"error", errnoText(error)}});
       shedding_ = true;
     }
-    pause_.emplace(reactor_.context, kAcceptPause);
-    pause_->async_wait([self = shared_from_this()](const boost::system::error_code& cancelled) {
-      if (!cancelled && self->descriptor_) self->acceptSome();
-    });
+    reactor_.poller.change(fd(), 0);
+    pause_ = reactor_.reactor.callLater(kAcceptPause, [this] { reactor_.poller.change(fd(), EPOLLIN); });
   }
 
-  void accepted(UniqueFd fd, const SocketAddress& peer) {
+  void serve(UniqueFd fd, const SocketAddress& peer) {
     Address address = toAddress(peer);
     std::shared_ptr<Protocol> protocol;
     reactor_.guarded("buildProtocol", [&] { protocol = factory_->buildProtocol(address); });
     if (!protocol) return;
-    Descriptor descriptor(reactor_.context.get_executor());
-    if (const int error = attach(descriptor, std::move(fd))) {
+    if (const int error = reactor_.poller.add(fd.get(), StreamConnection::kEvents, *this)) {
       kLog.error("{port} cannot watch a connection: {error}", {{"port", describe()}, {"error", errnoText(error)}});
       return;
     }
-    const Ref connection(*new TCPConnection(reactor_, std::move(descriptor), std::move(address), where()));
+    const Ref connection(*new TCPConnection(reactor_, std::move(fd), std::move(address), where()));
     connection->start(std::move(protocol));
   }
 
   ReactorImpl& reactor_;
   std::shared_ptr<Factory> factory_;
   std::shared_ptr<TCPPort> self_;  // while it listens
-  std::optional<Descriptor> descriptor_;
-  std::optional<boost::asio::steady_timer> pause_;
+  UniqueFd fd_;
   UniqueFd reserve_;
+  DelayedCall pause_;
   bool shedding_ = false;  // and said so
   Address host_;
 };
@@ -246,7 +230,8 @@ class TCPConnector final : public Connector {
 
   /// The outcome of an attempt. Each calls the factory, which may connect again.
   void connectionFailed(const Failure& reason);
-  void connected(ReactorImpl& reactor, Descriptor descriptor, const Address& peer, const std::source_location& where);
+  void connected(ReactorImpl& reactor, UniqueFd fd, const Address& peer, std::uint32_t events,
+                 const std::source_location& where);
   void connectionLost(const Failure& reason);
 
   const std::string& host() const noexcept { return host_; }
@@ -274,7 +259,7 @@ class TCPConnector final : public Connector {
 };
 
 /// One try to connect. It ends by telling its connector, once, never before start() has returned.
-class Attempt final : public Disconnectable {
+class Attempt final : public Disconnectable, public Watcher {
  public:
   Attempt(ReactorImpl& reactor, std::shared_ptr<TCPConnector> connector, const std::source_location& where)
       : Disconnectable(reactor, where), reactor_(reactor), connector_(std::move(connector)) {
@@ -323,7 +308,7 @@ class Attempt final : public Disconnectable {
   void connectTo(const SocketAddress& address) {
     address_ = address;
     UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    if (fd.get() < 0) return failLater(connectErrorFor(errno, "connecting to " + name()));
+    if (!fd) return failLater(connectErrorFor(errno, "connecting to " + name()));
     if (!connector_->bindAddress().empty()) {
       const auto local = socketAddress(connector_->bindAddress(), 0);
       if (!local || ::bind(fd.get(), local->data(), local->size) < 0) {
@@ -332,40 +317,28 @@ class Attempt final : public Disconnectable {
             "connecting to " + name() + " from " + connector_->bindAddress() + ": " + errnoText(error), error));
       }
     }
-    setOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
-    descriptor_.emplace(reactor_.context.get_executor());
-    const int fdNumber = fd.get();
-    if (const int error = attach(*descriptor_, std::move(fd))) {
-      return failLater(connectErrorFor(error, "connecting to " + name()));
+    // Also where the outcome is there at once, as it is within the machine, the poller tells of it.
+    int error = ::connect(fd.get(), address.data(), address.size) == 0 ? 0 : errno;
+    if (error == 0 || error == EINPROGRESS || error == EINTR) {
+      error = reactor_.poller.add(fd.get(), StreamConnection::kEvents, *this);
     }
-    // Within the machine a connection is there, or refused, before the first call returns, which does not say so.
-    if (::connect(fdNumber, address_.data(), address_.size) < 0 && errno != EINPROGRESS && errno != EINTR) {
-      return failLater(connectErrorFor(errno, "connecting to " + name()));
-    }
-    check(true);
+    if (error) return failLater(connectErrorFor(error, "connecting to " + name()));
+    fd_ = std::move(fd);
   }
 
-  // A second connect() tells how the first one is going.
-  void check(bool inStart) {
-    if (over_) return;
-    if (::connect(descriptor_->native_handle(), address_.data(), address_.size) == 0 || errno == EISCONN) {
-      if (!inStart) return succeeded();
-      settled_ = true;
-      boost::asio::post(reactor_.context, [self = Ref(*this)] { self->succeeded(); });
-    } else if (errno == EALREADY || errno == EINPROGRESS || errno == EINTR) {
-      descriptor_->async_wait(Descriptor::wait_write,
-                              [self = Ref(*this)](const boost::system::error_code&) { self->check(false); });
-    } else {
-      failLater(connectErrorFor(errno, "connecting to " + name()));
-    }
-  }
-
-  void succeeded() {
-    if (over_) return;
+  void ready(std::uint32_t events) override {
     const Ref self(*this);
-    Descriptor descriptor = std::move(*descriptor_);
+    if (events & (EPOLLERR | EPOLLHUP)) {
+      int error = 0;
+      socklen_t size = sizeof error;
+      ::getsockopt(fd_.get(), SOL_SOCKET, SO_ERROR, &error, &size);
+      if (error) return fail(connectErrorFor(error, "connecting to " + name()));
+    }
+    if (!(events & EPOLLOUT)) return;
+    reactor_.poller.forget(fd_.get());
+    UniqueFd fd = std::move(fd_);
     end();
-    connector_->connected(reactor_, std::move(descriptor), toAddress(address_), where());
+    connector_->connected(reactor_, std::move(fd), toAddress(address_), events, where());
   }
   void failLater(Failure reason) {
     if (over_) return;
@@ -385,7 +358,8 @@ class Attempt final : public Disconnectable {
   void end() {
     over_ = true;
     leave();
-    descriptor_.reset();
+    if (fd_) reactor_.poller.forget(fd_.get());
+    fd_.reset();
     if (timer_.active()) timer_.cancel();
     if (auto resolving = std::exchange(resolving_, std::nullopt)) resolving->cancel();
     unref();
@@ -397,7 +371,7 @@ class Attempt final : public Disconnectable {
   bool settled_ = false;  // the outcome is known, and posted
   bool over_ = false;     // and the connector has been told
   SocketAddress address_;
-  std::optional<Descriptor> descriptor_;
+  UniqueFd fd_;
   std::optional<Deferred<void>> resolving_;
   DelayedCall timer_;
 };
@@ -453,7 +427,7 @@ void TCPConnector::connectionFailed(const Failure& reason) {
   stopFactoryIfIdle();
 }
 
-void TCPConnector::connected(ReactorImpl& reactor, Descriptor descriptor, const Address& peer,
+void TCPConnector::connected(ReactorImpl& reactor, UniqueFd fd, const Address& peer, std::uint32_t events,
                              const std::source_location& where) {
   attempt_ = nullptr;
   connected_ = true;
@@ -466,13 +440,12 @@ void TCPConnector::connected(ReactorImpl& reactor, Descriptor descriptor, const 
     return connectionFailed(Failure::current());
   }
   if (!protocol) {
-    boost::system::error_code ignored;
-    descriptor.close(ignored);
+    fd.reset();
     return connectionLost(ConnectionDone());
   }
-  const Ref connection(*new TCPConnection(reactor, std::move(descriptor), peer, where, self()));
+  const Ref connection(*new TCPConnection(reactor, std::move(fd), peer, where, self()));
   connection_ = connection.get();
-  connection->start(std::move(protocol));
+  connection->start(std::move(protocol), events);
 }
 
 void TCPConnector::connectionLost(const Failure& reason) {

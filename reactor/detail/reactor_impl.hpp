@@ -20,6 +20,7 @@
 
 #include <deferred/function.hpp>
 #include <deferred/time.hpp>
+#include <reactor/detail/poller.hpp>
 #include <reactor/detail/stream_buffers.hpp>
 #include <reactor/detail/system_events.hpp>
 #include <reactor/detail/timer_queue.hpp>
@@ -164,6 +165,7 @@ struct ReactorImpl {
   // Goes first: handlers destroyed with it may call the reactor.
   // Sockets and the like are used in this thread alone and need no locks; what other threads post is locked still.
   boost::asio::io_context context{BOOST_ASIO_CONCURRENCY_HINT_UNSAFE_IO};
+  Poller poller{context};
 
  private:
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};

@@ -45,54 +45,74 @@ struct StreamConnection::Handler {
   void operator()(const boost::system::error_code& = {}) const { (self.get()->*Method)(); }
 };
 
-StreamConnection::StreamConnection(ReactorImpl& reactor, Descriptor descriptor, Address peer,
-                                   const std::source_location& where)
-    : Disconnectable(reactor, where), reactor_(reactor), descriptor_(std::move(descriptor)), peer_(std::move(peer)) {
+StreamConnection::StreamConnection(ReactorImpl& reactor, UniqueFd fd, Address peer, const std::source_location& where)
+    : Disconnectable(reactor, where), reactor_(reactor), fd_(std::move(fd)), peer_(std::move(peer)) {
+  reactor_.poller.hand(fd_.get(), *this);
   ref();  // until the loss has been delivered
 }
 
-void StreamConnection::start(std::shared_ptr<Protocol> protocol) {
-  if (!descriptor_) return;
-  if (callProtocol([&] { protocol->makeConnection(*this); })) armRead();
+void StreamConnection::start(std::shared_ptr<Protocol> protocol, std::uint32_t events) {
+  if (!fd_) return;
+  if (!callProtocol([&] { protocol->makeConnection(*this); })) return;
+  noteReadable(events);
+  readSoon();
 }
 
 Address StreamConnection::getHost() const {
-  return descriptor_ ? localAddress(fd()) : Address();
+  return fd_ ? localAddress(fd()) : Address();
+}
+
+void StreamConnection::ready(std::uint32_t events) {
+  const Ref self(*this);
+  noteReadable(events);
+  if (!readPosted_) read();
+  if (writeBlocked_ && fd_ && (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))) {
+    writeBlocked_ = false;
+    flush();
+  }
 }
 
 // ---- reading
 
-void StreamConnection::armRead() {
-  if (readArmed_ || !wantsToRead()) return;
-  readArmed_ = true;
-  descriptor_->async_wait(Descriptor::wait_read, Handler<&StreamConnection::readable>{Ref(*this)});
+void StreamConnection::noteReadable(std::uint32_t events) {
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) readable_ = hungUp_ = true;
+  if (events & EPOLLIN) readable_ = true;
+}
+
+// On a later turn.
+void StreamConnection::readSoon() {
+  if (!readable_ || readPosted_ || !wantsToRead()) return;
+  readPosted_ = true;
+  boost::asio::post(reactor_.context, Handler<&StreamConnection::readAfterPost>{Ref(*this)});
+}
+
+void StreamConnection::readAfterPost() {
+  readPosted_ = false;
+  read();
 }
 
 void StreamConnection::resumeProducing() {
   paused_ = false;
-  armRead();
+  readSoon();
 }
 
-void StreamConnection::readable() {
-  readArmed_ = false;
+void StreamConnection::read() {
   const std::span<char> buffer = reactor_.buffers.readBuffer();
-  for (int i = 0; i < kReadsPerTurn && wantsToRead(); ++i) {
+  for (int i = 0; i < kReadsPerTurn && readable_ && wantsToRead(); ++i) {
     const ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno != EAGAIN && errno != EWOULDBLOCK) return finish(lostFor(errno));
-      break;
+      readable_ = false;
+      return;
     }
-    if (n == 0) {
-      endOfFile();
-      break;
-    }
+    if (n == 0) return endOfFile();
     if (!protocol()) return finish(connectionDone());  // it has gone elsewhere, or was destroyed
     const std::size_t size = static_cast<std::size_t>(n);
+    readable_ = size == buffer.size() || hungUp_;  // what comes after a short read is an event of its own
     if (!callProtocol([&] { protocol()->dataReceived({buffer.data(), size}); })) return;
-    if (size < buffer.size()) break;
   }
-  armRead();
+  readSoon();
 }
 
 void StreamConnection::endOfFile() {
@@ -114,8 +134,8 @@ bool StreamConnection::callProtocol(F&& f) {
     failed("a protocol");
   }
   corked_ = false;
-  if (descriptor_) flush();
-  return descriptor_.has_value();
+  if (fd_) flush();
+  return static_cast<bool>(fd_);
 }
 
 // ---- writing
@@ -133,12 +153,12 @@ void StreamConnection::writeSequence(std::span<const std::string_view> pieces) {
 }
 
 void StreamConnection::append(std::string_view data) {
-  if (!descriptor_) return;
+  if (!fd_) return;
   if (queue_.empty()) {
     if (corked_ && !sentDirectly_ && !producer_ && data.size() >= kDirectSize) {
       sentDirectly_ = true;
       data.remove_prefix(sendNow(data));
-      if (data.empty() || !descriptor_) return;
+      if (data.empty() || !fd_) return;
     }
     if (queue_.capacity() < data.size()) queue_ = reactor_.buffers.takeSpare();
   }
@@ -146,7 +166,7 @@ void StreamConnection::append(std::string_view data) {
 }
 
 void StreamConnection::queueChanged() {
-  if (!descriptor_ || queue_.empty()) return;
+  if (!fd_ || queue_.empty()) return;
   if (writeLimit_ != 0 && queued() > writeLimit_) {
     return finish(ConnectionLost("The connection was dropped: more than " + std::to_string(writeLimit_) +
                                  " bytes were waiting for the other side to read"));
@@ -160,6 +180,7 @@ void StreamConnection::queueChanged() {
 
 // Sends what the kernel takes now, and returns how much that was. On an error the connection ends.
 std::size_t StreamConnection::sendNow(std::string_view data) {
+  if (asksAboutToSend_) aboutToSend(data.size());
   for (;;) {
     const ssize_t n = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n >= 0) return static_cast<std::size_t>(n);
@@ -171,27 +192,22 @@ std::size_t StreamConnection::sendNow(std::string_view data) {
 
 // At the end of this turn, unless a flush is to come anyway.
 void StreamConnection::flushSoon() {
-  if (corked_ || flushPosted_ || writeArmed_ || !descriptor_) return;
+  if (corked_ || flushPosted_ || writeBlocked_ || !fd_) return;
   flushPosted_ = true;
-  asio::post(reactor_.context, Handler<&StreamConnection::flushPosted>{Ref(*this)});
+  boost::asio::post(reactor_.context, Handler<&StreamConnection::flushPosted>{Ref(*this)});
 }
 
 void StreamConnection::flushPosted() {
   flushPosted_ = false;
-  if (descriptor_) flush();
-}
-
-void StreamConnection::writable() {
-  writeArmed_ = false;
-  if (descriptor_) flush();
+  if (fd_) flush();
 }
 
 void StreamConnection::flush() {
-  if (writeArmed_) return;
+  if (writeBlocked_) return;
   bool emptied = false;
   if (!queue_.empty()) {
     sent_ += sendNow(std::string_view(queue_).substr(sent_));
-    if (!descriptor_) return;
+    if (!fd_) return;
     emptied = sent_ == queue_.size();
     if (emptied) {
       sent_ = 0;
@@ -199,14 +215,13 @@ void StreamConnection::flush() {
       queue_ = {};
     } else {
       if (sent_ > queue_.size() / 2) queue_.erase(0, std::exchange(sent_, 0));
-      writeArmed_ = true;
-      descriptor_->async_wait(Descriptor::wait_write, Handler<&StreamConnection::writable>{Ref(*this)});
+      writeBlocked_ = true;
     }
   }
   if (!drainWaiters_.empty() && queued() < kHighWater) {
     for (const auto& waiter : std::exchange(drainWaiters_, {})) waiter.callback();
   }
-  if (!descriptor_ || !queue_.empty()) return;
+  if (!fd_ || !queue_.empty()) return;
   if (producer_) {
     if (emptied && (!streaming_ || producerPaused_)) {
       producerPaused_ = false;
@@ -231,7 +246,7 @@ void StreamConnection::registerProducer(Producer& producer, bool streaming) {
   if (producer_) {
     throw std::logic_error("registerProducer: another producer is registered; unregister that one first");
   }
-  if (!descriptor_) return producer.stopProducing();
+  if (!fd_) return producer.stopProducing();
   producer_ = &producer;
   streaming_ = streaming;
   producerPaused_ = false;
@@ -272,7 +287,7 @@ void StreamConnection::loseWriteConnection() {
 }
 
 void StreamConnection::abortConnection() {
-  if (!descriptor_) return;
+  if (!fd_) return;
   const linger reset{1, 0};
   ::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   finish(ConnectionAborted());
@@ -289,12 +304,13 @@ void StreamConnection::failed(const char* what) {
 void StreamConnection::finish(Failure reason) {
   if (reason_) return;
   close(std::move(reason));
-  asio::post(reactor_.context, Handler<&StreamConnection::deliverLost>{Ref(*this)});
+  boost::asio::post(reactor_.context, Handler<&StreamConnection::deliverLost>{Ref(*this)});
 }
 
 void StreamConnection::close(Failure reason) {
   reason_ = std::move(reason);
-  descriptor_.reset();
+  reactor_.poller.forget(fd());
+  fd_.reset();
   sent_ = 0;
   queue_ = {};
 }

@@ -2,9 +2,8 @@
 // collects what is written during a turn and sends it at its end.
 #pragma once
 
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <source_location>
@@ -17,16 +16,15 @@
 #include <deferred/deferred.hpp>
 #include <deferred/failure.hpp>
 #include <reactor/address.hpp>
+#include <reactor/detail/poller.hpp>
 #include <reactor/detail/reactor_impl.hpp>
+#include <reactor/detail/unique_fd.hpp>
 #include <reactor/protocol.hpp>
 #include <reactor/transport.hpp>
 
 namespace torsion::detail {
 
-namespace asio = boost::asio;
-using Descriptor = asio::posix::basic_stream_descriptor<asio::io_context::executor_type>;
-
-/// A counted pointer; Asio's handlers keep their object alive with it.
+/// A counted pointer; handlers keep their object alive with it.
 template <class T>
 class Ref {
  public:
@@ -49,22 +47,26 @@ class Ref {
   T* object_;
 };
 
-class StreamConnection : public Transport, public Disconnectable {
+class StreamConnection : public Transport, public Disconnectable, public Watcher {
  public:
   static constexpr std::size_t kHighWater = 65536;
+  /// What a stream socket is watched for, from first to last.
+  static constexpr std::uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
-  /// Takes over a connected, non-blocking descriptor. It lives until its protocol's connectionLost has returned.
-  StreamConnection(ReactorImpl& reactor, Descriptor descriptor, Address peer, const std::source_location& where);
+  /// Takes over a connected, non-blocking socket that the poller watches for kEvents, in the name of whomever. It lives
+  /// until its protocol's connectionLost has returned.
+  StreamConnection(ReactorImpl& reactor, UniqueFd fd, Address peer, const std::source_location& where);
 
-  /// Calls protocol->connectionMade() and starts to read.
-  void start(std::shared_ptr<Protocol> protocol);
+  /// Calls protocol->connectionMade() and starts to read. `events` have been reported already.
+  void start(std::shared_ptr<Protocol> protocol, std::uint32_t events = 0);
+  void ready(std::uint32_t events) override;
 
   void write(std::string_view data) override;
   void writeSequence(std::span<const std::string_view> pieces) override;
   void loseConnection() override;
   void abortConnection() override;
   void loseWriteConnection() override;
-  bool disconnecting() const noexcept override { return closing_ || !descriptor_; }
+  bool disconnecting() const noexcept override { return closing_ || !fd_; }
   Address getPeer() const override { return peer_; }
   Address getHost() const override;
   void registerProducer(Producer& producer, bool streaming) override;
@@ -83,23 +85,27 @@ class StreamConnection : public Transport, public Disconnectable {
 
  protected:
   ~StreamConnection() override = default;
-  /// The native descriptor, or -1 once it is closed.
-  int fd() const noexcept { return descriptor_ ? const_cast<Descriptor&>(*descriptor_).native_handle() : -1; }
+  /// The socket, or -1 once it is closed.
+  int fd() const noexcept { return fd_.get(); }
+  /// Called before each send, if asked for.
+  virtual void aboutToSend(std::size_t bytes) { (void)bytes; }
   /// Called once, after the protocol's connectionLost.
   virtual void ended(const Failure& reason) { (void)reason; }
+
+  bool asksAboutToSend_ = false;
 
  private:
   template <void (StreamConnection::*Method)()>
   struct Handler;
 
   std::size_t queued() const noexcept { return queue_.size() - sent_; }
-  bool refusesWrites() const noexcept {
-    return !descriptor_ || writeClosed_ || ((closing_ || writeClosing_) && !producer_);
-  }
-  bool wantsToRead() const noexcept { return descriptor_ && !paused_ && !closing_ && !readClosed_; }
+  bool refusesWrites() const noexcept { return !fd_ || writeClosed_ || ((closing_ || writeClosing_) && !producer_); }
+  bool wantsToRead() const noexcept { return fd_ && !paused_ && !closing_ && !readClosed_; }
 
-  void armRead();
-  void readable();
+  void noteReadable(std::uint32_t events);
+  void readSoon();
+  void readAfterPost();
+  void read();
   void endOfFile();
   template <class F>
   bool callProtocol(F&& f);
@@ -112,7 +118,6 @@ class StreamConnection : public Transport, public Disconnectable {
   std::size_t sendNow(std::string_view data);
   void flushSoon();
   void flushPosted();
-  void writable();
   void flush();
   void closeWriteSide();
 
@@ -121,7 +126,7 @@ class StreamConnection : public Transport, public Disconnectable {
   void deliverLost();
 
   ReactorImpl& reactor_;
-  std::optional<Descriptor> descriptor_;
+  UniqueFd fd_;
   std::string queue_;
   std::size_t sent_ = 0;
   std::size_t writeLimit_ = 0;
@@ -135,8 +140,10 @@ class StreamConnection : public Transport, public Disconnectable {
   bool paused_ : 1 = false;
   bool corked_ : 1 = false;        // a flush follows by itself: the protocol is being called
   bool sentDirectly_ : 1 = false;  // in this cork
-  bool readArmed_ : 1 = false;
-  bool writeArmed_ : 1 = false;
+  bool readable_ : 1 = false;      // as far as is known
+  bool hungUp_ : 1 = false;        // the other side: no event will tell of what is still to be read
+  bool readPosted_ : 1 = false;
+  bool writeBlocked_ : 1 = false;  // until the socket is writable
   bool flushPosted_ : 1 = false;
   bool closing_ : 1 = false;
   bool writeClosing_ : 1 = false;

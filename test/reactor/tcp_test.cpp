@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -240,7 +241,7 @@ TEST_CASE("loseConnection: what was written arrives, and both sides get Connecti
   t.connect();
   CHECK(t.log == Log{"cf startFactory", "cf startedConnecting"});
   t.runUntilOver();
-  CHECK(t.log == Log{"cf startFactory", "cf startedConnecting", "cf buildProtocol", "cli made", "srv made",
+  CHECK(t.log == Log{"cf startFactory", "cf startedConnecting", "srv made", "cf buildProtocol", "cli made",
                      "srv data x", "srv lost ConnectionDone", "cli data bye", "cli lost ConnectionDone",
                      "cf lost ConnectionDone", "cf stopFactory"});
 }
@@ -650,6 +651,77 @@ TEST_CASE("addresses and options of both ends") {
     transport->setTcpKeepAlive(true);
     CHECK(transport->getTcpKeepAlive());
   }
+}
+
+namespace {
+
+// This process's socket between two ports.
+int socketBetween(std::uint16_t local, std::uint16_t remote) {
+  for (int fd = 3; fd < 1024; ++fd) {
+    sockaddr_in here{}, there{};
+    socklen_t hereSize = sizeof here, thereSize = sizeof there;
+    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&here), &hereSize) == 0 && here.sin_port == htons(local) &&
+        ::getpeername(fd, reinterpret_cast<sockaddr*>(&there), &thereSize) == 0 && there.sin_port == htons(remote)) {
+      return fd;
+    }
+  }
+  return -1;
+}
+
+}  // namespace
+
+TEST_CASE("a client's socket has TCP_NODELAY before it sends more than one small segment") {
+  Pair t;
+  std::size_t first = 1;
+  bool onAfterFirst = false;
+  SUBCASE("a small first write") {}
+  SUBCASE("a large first write") {
+    first = 5000;
+    onAfterFirst = true;
+  }
+  t.connectAndWait();
+  Transport& client = t.clientProtocol->transport();
+  const int fd = socketBetween(std::get<IPv4Address>(client.getHost()).port, portOf(*t.port));
+  const auto isOn = [fd] {
+    int value = 0;
+    socklen_t size = sizeof value;
+    REQUIRE(::getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &value, &size) == 0);
+    return value != 0;
+  };
+  client.write(std::string(first, 'x'));
+  runUntil(t.reactor, [&] { return t.serverProtocol->bytes == first; });
+  CHECK(client.getTcpNoDelay());
+  CHECK(isOn() == onAfterFirst);
+  client.write("y");
+  runUntil(t.reactor, [&] { return t.serverProtocol->bytes == first + 1; });
+  CHECK(isOn());
+  client.setTcpNoDelay(false);
+  client.write("z");
+  runUntil(t.reactor, [&] { return t.serverProtocol->bytes == first + 2; });
+  CHECK_FALSE(isOn());
+}
+
+TEST_CASE("bytes that arrive together with the end of the stream are given before it") {
+  Pair t;
+  t.server.made = [](Protocol& p) {
+    p.transport().write("bye");
+    p.transport().loseConnection();
+  };
+  bool pausedAtFirst = false;
+  SUBCASE("while the client looks elsewhere") {}
+  SUBCASE("while the client is paused") {
+    pausedAtFirst = true;
+  }
+  t.client.made = [&](Protocol& p) {
+    if (pausedAtFirst) p.transport().pauseProducing();
+  };
+  t.connect();
+  runUntil(t.reactor, [&] { return t.serverProtocol && t.serverProtocol->over && t.clientProtocol; });
+  spin(t.reactor);
+  CHECK(t.clientProtocol->over != pausedAtFirst);
+  if (pausedAtFirst) t.clientProtocol->transport().resumeProducing();
+  t.runUntilOver();
+  CHECK(t.clientProtocol->bytes == 3);
 }
 
 TEST_CASE("IPv6, where the machine has it") {
