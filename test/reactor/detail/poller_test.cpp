@@ -17,7 +17,7 @@ using torsion::detail::UniqueFd;
 
 namespace {
 
-struct Recorder : torsion::detail::Watcher {
+struct Recorder final : torsion::detail::Watcher {
   void ready(std::uint32_t events) override {
     seen.push_back(events);
     if (then) then();
