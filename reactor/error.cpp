@@ -58,4 +58,10 @@ CannotListenError::CannotListenError(std::string interface_, int port_, int osEr
       port(port_),
       osError(osError_) {}
 
+CannotListenError::CannotListenError(std::string address, int osError_, const std::string& why)
+    : runtime_error("Couldn't listen on " + address + ": " + why),
+      interface(std::move(address)),
+      port(-1),
+      osError(osError_) {}
+
 }  // namespace torsion

@@ -78,9 +78,16 @@ struct NoProtocol : std::runtime_error {
   using runtime_error::runtime_error;
 };
 
+/// More descriptors were sent over a UNIX socket than bytes to send them with.
+struct FileDescriptorOverrun : ConnectionLost {
+  FileDescriptorOverrun() : ConnectionLost("sendFileDescriptor: no byte was written for the descriptor to go with.") {}
+};
+
 /// listenTCP and the like: the address could not be bound. Thrown, not delivered.
 struct CannotListenError : std::runtime_error {
   CannotListenError(std::string interface, int port, int osError);
+  /// For an address that is no pair of interface and port, which is then -1. `why` ends the text.
+  CannotListenError(std::string address, int osError, const std::string& why);
   std::string interface;
   int port;
   int osError;

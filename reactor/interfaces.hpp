@@ -57,6 +57,24 @@ class TCP {
   ~TCP() = default;
 };
 
+/// Twisted's IReactorUNIX. An `address` is a path, or a name in the abstract namespace, which starts with '\0'.
+class UNIX {
+ public:
+  /// Listens on the new socket `address`, which gets `mode` (like connections through it, see chmod) and is removed
+  /// when the port closes. `wantPID` takes the lock `address`.lock (see reactor/lockfile.hpp), so that a second server
+  /// is refused while a socket that a crashed one has left is cleared away. Throws CannotListenError.
+  virtual std::shared_ptr<ListeningPort> listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
+                                                    int backlog = 50, unsigned mode = 0666, bool wantPID = false) = 0;
+  /// Connects. If there is no such socket clientConnectionFailed gets BadFileError, if nobody listens at it
+  /// ConnectionRefusedError. `checkPID`: BadFileError also where no server holds the lock of listenUNIX.
+  virtual std::shared_ptr<Connector> connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
+                                                 Duration timeout = std::chrono::seconds(30),
+                                                 bool checkPID = false) = 0;
+
+ protected:
+  ~UNIX() = default;
+};
+
 /// Twisted's IHostnameResolver, as a Deferred.
 class NameResolver {
  public:

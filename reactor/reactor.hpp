@@ -46,7 +46,7 @@ enum class TriggerID : std::uint64_t {};
 ///
 /// All but callFromThread() throws WrongThread in another thread. Once the destructor has begun, what would start
 /// something throws ReactorNotRunning.
-class Reactor final : public NetworkReactor {
+class Reactor final : public NetworkReactor, public UNIX {
  public:
   Reactor();
   /// Does what shutdown does, without its triggers: ends the thread pool, closes ports and connections (protocols get
@@ -111,6 +111,10 @@ class Reactor final : public NetworkReactor {
                                         std::shared_ptr<ClientFactory> factory,
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "") override;
+  std::shared_ptr<ListeningPort> listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
+                                            int backlog = 50, unsigned mode = 0666, bool wantPID = false) override;
+  std::shared_ptr<Connector> connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
+                                         Duration timeout = std::chrono::seconds(30), bool checkPID = false) override;
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
 
  private:

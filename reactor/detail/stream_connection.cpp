@@ -45,8 +45,13 @@ struct StreamConnection::Handler {
   void operator()(const boost::system::error_code& = {}) const { (self.get()->*Method)(); }
 };
 
-StreamConnection::StreamConnection(ReactorImpl& reactor, UniqueFd fd, Address peer, const std::source_location& where)
-    : Disconnectable(reactor, where), reactor_(reactor), fd_(std::move(fd)), peer_(std::move(peer)) {
+StreamConnection::StreamConnection(ReactorImpl& reactor, UniqueFd fd, Address peer, const std::source_location& where,
+                                   std::shared_ptr<ConnectionListener> listener)
+    : Disconnectable(reactor, where),
+      reactor_(reactor),
+      fd_(std::move(fd)),
+      listener_(std::move(listener)),
+      peer_(std::move(peer)) {
   reactor_.poller.hand(fd_.get(), *this);
   ref();  // until the loss has been delivered
 }
@@ -99,7 +104,8 @@ void StreamConnection::resumeProducing() {
 void StreamConnection::read() {
   const std::span<char> buffer = reactor_.buffers.readBuffer();
   for (int i = 0; i < kReadsPerTurn && readable_ && wantsToRead(); ++i) {
-    const ssize_t n = ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const ssize_t n = receive(buffer);
+    if (!fd_) return;
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno != EAGAIN && errno != EWOULDBLOCK) return finish(lostFor(errno));
@@ -109,10 +115,19 @@ void StreamConnection::read() {
     if (n == 0) return endOfFile();
     if (!protocol()) return finish(connectionDone());  // it has gone elsewhere, or was destroyed
     const std::size_t size = static_cast<std::size_t>(n);
-    readable_ = size == buffer.size() || hungUp_;  // what comes after a short read is an event of its own
+    // What comes after the socket was empty is an event of its own.
+    readable_ = size == buffer.size() || hungUp_ || !shortReadEmpties_;
     if (!callProtocol([&] { protocol()->dataReceived({buffer.data(), size}); })) return;
   }
   readSoon();
+}
+
+ssize_t StreamConnection::receive(std::span<char> buffer) {
+  return ::recv(fd(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+}
+
+ssize_t StreamConnection::transmit(std::string_view data) {
+  return ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 void StreamConnection::endOfFile() {
@@ -120,22 +135,6 @@ void StreamConnection::endOfFile() {
   if (!half) return finish(connectionDone());
   readClosed_ = true;
   if (callProtocol([&] { half->readConnectionLost(); }) && writeClosed_) finish(connectionDone());
-}
-
-// Calls a method of the protocol and sends what it wrote; false if the connection is over. What the method throws ends
-// the connection.
-template <class F>
-bool StreamConnection::callProtocol(F&& f) {
-  corked_ = true;
-  sentDirectly_ = false;
-  try {
-    f();
-  } catch (...) {
-    failed("a protocol");
-  }
-  corked_ = false;
-  if (fd_) flush();
-  return static_cast<bool>(fd_);
 }
 
 // ---- writing
@@ -180,9 +179,8 @@ void StreamConnection::queueChanged() {
 
 // Sends what the kernel takes now, and returns how much that was. On an error the connection ends.
 std::size_t StreamConnection::sendNow(std::string_view data) {
-  if (asksAboutToSend_) aboutToSend(data.size());
   for (;;) {
-    const ssize_t n = ::send(fd(), data.data(), data.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = transmit(data);
     if (n >= 0) return static_cast<std::size_t>(n);
     if (errno == EINTR) continue;
     if (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS) finish(lostFor(errno));
@@ -300,7 +298,6 @@ void StreamConnection::failed(const char* what) {
   finish(failure);
 }
 
-// Closes the descriptor now and tells the protocol on a later turn.
 void StreamConnection::finish(Failure reason) {
   if (reason_) return;
   close(std::move(reason));
@@ -338,7 +335,7 @@ void StreamConnection::deliverLost() {
     }
   }
   if (protocol()) protocol()->detachTransport();
-  ended(*reason_);
+  if (listener_) std::exchange(listener_, nullptr)->connectionLost(*reason_);
   unref();
 }
 

@@ -2,6 +2,8 @@
 // collects what is written during a turn and sends it at its end.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -47,6 +49,15 @@ class Ref {
   T* object_;
 };
 
+/// Who hears of a connection's end after its protocol.
+class ConnectionListener {
+ public:
+  virtual void connectionLost(const Failure& reason) = 0;
+
+ protected:
+  ~ConnectionListener() = default;
+};
+
 class StreamConnection : public Transport, public Disconnectable, public Watcher {
  public:
   static constexpr std::size_t kHighWater = 65536;
@@ -55,7 +66,8 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
 
   /// Takes over a connected, non-blocking socket that the poller watches for kEvents, in the name of whomever. It lives
   /// until its protocol's connectionLost has returned.
-  StreamConnection(ReactorImpl& reactor, UniqueFd fd, Address peer, const std::source_location& where);
+  StreamConnection(ReactorImpl& reactor, UniqueFd fd, Address peer, const std::source_location& where,
+                   std::shared_ptr<ConnectionListener> listener = nullptr);
 
   /// Calls protocol->connectionMade() and starts to read. `events` have been reported already.
   void start(std::shared_ptr<Protocol> protocol, std::uint32_t events = 0);
@@ -87,18 +99,34 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   ~StreamConnection() override = default;
   /// The socket, or -1 once it is closed.
   int fd() const noexcept { return fd_.get(); }
-  /// Called before each send, if asked for.
-  virtual void aboutToSend(std::size_t bytes) { (void)bytes; }
-  /// Called once, after the protocol's connectionLost.
-  virtual void ended(const Failure& reason) { (void)reason; }
-
-  bool asksAboutToSend_ = false;
+  /// As recv(2) and send(2). receive() may call the protocol, and close the connection.
+  virtual ssize_t receive(std::span<char> buffer);
+  virtual ssize_t transmit(std::string_view data);
+  /// receive() gave all that was there if it did not fill the buffer. So it is with TCP.
+  bool shortReadEmpties_ = true;
+  std::size_t queued() const noexcept { return queue_.size() - sent_; }
+  /// Closes the socket now and tells the protocol on a later turn.
+  void finish(Failure reason);
+  /// Calls a method of the protocol and sends what it wrote; false if the connection is over. What the method throws
+  /// ends the connection.
+  template <class F>
+  bool callProtocol(F&& f) {
+    corked_ = true;
+    sentDirectly_ = false;
+    try {
+      f();
+    } catch (...) {
+      failed("a protocol");
+    }
+    corked_ = false;
+    if (fd_) flush();
+    return static_cast<bool>(fd_);
+  }
 
  private:
   template <void (StreamConnection::*Method)()>
   struct Handler;
 
-  std::size_t queued() const noexcept { return queue_.size() - sent_; }
   bool refusesWrites() const noexcept { return !fd_ || writeClosed_ || ((closing_ || writeClosing_) && !producer_); }
   bool wantsToRead() const noexcept { return fd_ && !paused_ && !closing_ && !readClosed_; }
 
@@ -107,9 +135,6 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   void readAfterPost();
   void read();
   void endOfFile();
-  template <class F>
-  bool callProtocol(F&& f);
-
   void callProducer(void (Producer::*method)());
   void failed(const char* what);
 
@@ -121,7 +146,6 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   void flush();
   void closeWriteSide();
 
-  void finish(Failure reason);
   void close(Failure reason);
   void deliverLost();
 
@@ -133,6 +157,7 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   Producer* producer_ = nullptr;
   std::vector<Resolver<void>> drainWaiters_;
   std::optional<Failure> reason_;
+  std::shared_ptr<ConnectionListener> listener_;
   Address peer_;
   unsigned refs_ = 0;
   bool streaming_ : 1 = false;

@@ -1,0 +1,372 @@
+// UNIX sockets: paths, modes, locks, abstract names, descriptors that are passed.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <reactor/error.hpp>
+#include <reactor/lockfile.hpp>
+#include <reactor/protocol.hpp>
+#include <reactor/reactor.hpp>
+#include <reactor/testing/log_capture.hpp>
+#include <reactor/unix.hpp>
+
+using namespace torsion;
+using namespace std::chrono_literals;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Directory {
+  Directory() {
+    char name[] = "/tmp/torsion-unix-XXXXXX";
+    REQUIRE(::mkdtemp(name) != nullptr);
+    path = name;
+  }
+  ~Directory() { fs::remove_all(path); }
+  std::string path;
+};
+
+struct Recorder : Protocol {
+  void connectionMade() override {
+    if (made) made(*this);
+  }
+  void dataReceived(std::string_view data) override {
+    received += data;
+    if (heard) heard(*this);
+  }
+  void connectionLost(const Failure& failure) override { reason = failure; }
+  std::function<void(Recorder&)> made, heard;
+  std::string received;
+  std::optional<Failure> reason;
+};
+
+// Notes how many bytes had come before each descriptor.
+struct DescriptorRecorder : Recorder, FileDescriptorReceiver {
+  void fileDescriptorReceived(int fd) override {
+    descriptors.push_back(fd);
+    before.push_back(received.size());
+    if (thrown) throw std::runtime_error("no descriptors, please");
+  }
+  ~DescriptorRecorder() override {
+    for (int fd : descriptors) ::close(fd);
+  }
+  std::vector<int> descriptors;
+  std::vector<std::size_t> before;
+  bool thrown = false;
+};
+
+struct RecordingClientFactory : ClientFactory {
+  explicit RecordingClientFactory(std::shared_ptr<Protocol> protocol) : protocol(std::move(protocol)) {}
+  std::shared_ptr<Protocol> buildProtocol(const Address&) override { return protocol; }
+  void clientConnectionFailed(Connector&, const Failure& reason) override { failed = reason; }
+  std::shared_ptr<Protocol> protocol;
+  std::optional<Failure> failed;
+};
+
+void runUntil(Reactor& reactor, const std::function<bool()>& done) {
+  const Duration limit = reactor.seconds() + 20s;
+  while (!done()) {
+    reactor.iterate(100ms);
+    REQUIRE_MESSAGE(reactor.seconds() < limit, "nothing happened");
+  }
+}
+
+template <class Server = Recorder>
+struct Pair {
+  explicit Pair(const std::string& given = "", bool lock = false)
+      : name(given.empty() ? directory.path + "/socket" : given) {
+    port = reactor.listenUNIX(name, makeFactory([this] { return server; }), 50, 0666, lock);
+    reactor.connectUNIX(name, std::make_shared<RecordingClientFactory>(client), 30s, lock);
+  }
+  void connect() {
+    runUntil(reactor, [&] { return server->connected() && client->connected(); });
+  }
+  Directory directory;
+  Reactor reactor;
+  std::string name;
+  std::shared_ptr<Server> server = std::make_shared<Server>();
+  std::shared_ptr<Recorder> client = std::make_shared<Recorder>();
+  std::shared_ptr<ListeningPort> port;
+};
+
+struct Pipe {
+  Pipe() {
+    REQUIRE(::pipe2(fds, O_CLOEXEC) == 0);
+    ::fcntl(fds[0], F_SETFL, O_NONBLOCK);
+  }
+  ~Pipe() {
+    closeWriter();
+    ::close(fds[0]);
+  }
+  void closeWriter() {
+    if (fds[1] >= 0) ::close(std::exchange(fds[1], -1));
+  }
+  std::string read() {
+    char buffer[16];
+    const ssize_t n = ::read(fds[0], buffer, sizeof buffer);
+    return n < 0 ? "nothing" : std::string(buffer, static_cast<std::size_t>(n));
+  }
+  int fds[2];
+};
+
+template <class E>
+Failure connectFailure(const std::string& name, bool checkPID = false) {
+  Reactor reactor;
+  auto factory = std::make_shared<RecordingClientFactory>(nullptr);
+  reactor.connectUNIX(name, factory, 30s, checkPID);
+  CHECK_FALSE(factory->failed);
+  runUntil(reactor, [&] { return factory->failed.has_value(); });
+  CHECK(factory->failed->check<E>());
+  return *factory->failed;
+}
+
+}  // namespace
+
+TEST_CASE("bytes go both ways over a path, which is gone when the port is") {
+  Pair t;
+  t.server->heard = [](Recorder& p) {
+    p.transport().write("echo " + p.received);
+    p.transport().loseConnection();
+  };
+  t.client->made = [](Recorder& p) { p.transport().write("x"); };
+  t.connect();
+  CHECK(t.port->getHost() == Address(UNIXAddress{t.name}));
+  CHECK(t.client->transport().getPeer() == Address(UNIXAddress{t.name}));
+  CHECK(t.server->transport().getPeer() == Address(UNIXAddress{}));
+  CHECK(t.server->transport().getHost() == Address(UNIXAddress{t.name}));
+  runUntil(t.reactor, [&] { return t.client->reason && t.server->reason; });
+  CHECK(t.client->received == "echo x");
+  CHECK(t.client->reason->check<ConnectionDone>());
+  CHECK(fs::is_socket(t.name));
+  t.port->stopListening();
+  CHECK_FALSE(fs::exists(t.name));
+}
+
+TEST_CASE("more than the socket holds arrives whole") {
+  Pair t;
+  t.client->made = [](Recorder& p) {
+    p.transport().write(std::string(3'000'000, 'y'));
+    p.transport().loseConnection();
+  };
+  runUntil(t.reactor, [&] { return t.server->reason.has_value(); });
+  CHECK(t.server->received == std::string(3'000'000, 'y'));
+}
+
+TEST_CASE("the socket gets the mode, whatever the umask") {
+  Directory directory;
+  Reactor reactor;
+  const auto factory = forProtocol<Recorder>();
+  const mode_t before = ::umask(077);
+  for (unsigned mode : {0666u, 0600u}) {
+    const std::string name = directory.path + "/" + std::to_string(mode);
+    reactor.listenUNIX(name, factory, 50, mode);
+    struct stat status;
+    REQUIRE(::stat(name.c_str(), &status) == 0);
+    CHECK((status.st_mode & 0777) == mode);
+  }
+  ::umask(before);
+}
+
+TEST_CASE("an abstract name needs no file") {
+  const std::string name = std::string(1, '\0') + "torsion-test-" + std::to_string(::getpid());
+  Pair t(name);
+  t.connect();
+  CHECK(t.port->getHost() == Address(UNIXAddress{name}));
+  CHECK_THROWS_AS(t.reactor.listenUNIX(name, forProtocol<Recorder>()), CannotListenError);
+}
+
+TEST_CASE("a path that is taken, too long, or in no directory: CannotListenError; what is there stays") {
+  Pair t;
+  try {
+    t.reactor.listenUNIX(t.name, forProtocol<Recorder>());
+    FAIL("listened twice");
+  } catch (const CannotListenError& error) {
+    CHECK(error.osError == EADDRINUSE);
+    CHECK(std::string(error.what()).find(t.name) != std::string::npos);
+    CHECK(std::string(error.what()).find("wantPID") != std::string::npos);
+  }
+  t.connect();
+  CHECK_THROWS_AS(t.reactor.listenUNIX(std::string(108, 'x'), forProtocol<Recorder>()), CannotListenError);
+  CHECK_THROWS_AS(t.reactor.listenUNIX("", forProtocol<Recorder>()), CannotListenError);
+  CHECK_THROWS_AS(t.reactor.listenUNIX(t.directory.path + "/no/socket", forProtocol<Recorder>()), CannotListenError);
+  CHECK_THROWS_AS(t.reactor.listenUNIX(t.directory.path + "/no/socket", forProtocol<Recorder>(), 50, 0666, true),
+                  CannotListenError);
+}
+
+TEST_CASE("a port leaves the socket of a server that took its place") {
+  Directory directory;
+  Reactor reactor;
+  const std::string name = directory.path + "/socket";
+  auto first = reactor.listenUNIX(name, forProtocol<Recorder>());
+  fs::remove(name);
+  auto second = reactor.listenUNIX(name, forProtocol<Recorder>());
+  first->stopListening();
+  CHECK(fs::is_socket(name));
+  second->stopListening();
+  CHECK_FALSE(fs::exists(name));
+}
+
+TEST_CASE("wantPID: one server at a time, and one that crashed is cleared away") {
+  Directory directory;
+  const std::string name = directory.path + "/socket";
+  {
+    // What a crash leaves: the socket, and a lock with the id of no process.
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strcpy(address.sun_path, name.c_str());
+    REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    ::close(fd);
+    fs::create_symlink("4194304", name + ".lock");
+  }
+  connectFailure<BadFileError>(name, true);
+  connectFailure<ConnectionRefusedError>(name);
+  Reactor reactor;
+  auto port = reactor.listenUNIX(name, forProtocol<Recorder>(), 50, 0666, true);
+  CHECK(isLocked(name + ".lock"));
+  CHECK_THROWS_AS(reactor.listenUNIX(name, forProtocol<Recorder>(), 50, 0666, true), CannotListenError);
+  port->stopListening();
+  CHECK_FALSE(isLocked(name + ".lock"));
+  Pair t("", true);
+  t.connect();
+}
+
+TEST_CASE("connecting to no socket: BadFileError; to a name that is too long: an error, too") {
+  Directory directory;
+  connectFailure<BadFileError>(directory.path + "/nothing");
+  connectFailure<ConnectError>(std::string(200, 'x'));
+  connectFailure<BadFileError>("");
+}
+
+TEST_CASE("a server whose backlog is full: the attempt goes on until there is room, or its limit") {
+  Directory directory;
+  const std::string name = directory.path + "/socket";
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strcpy(address.sun_path, name.c_str());
+  REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(::listen(fd, 0) == 0);
+  Reactor reactor;
+  auto first = std::make_shared<RecordingClientFactory>(std::make_shared<Recorder>());
+  auto second = std::make_shared<RecordingClientFactory>(std::make_shared<Recorder>());
+  auto third = std::make_shared<RecordingClientFactory>(std::make_shared<Recorder>());
+  reactor.connectUNIX(name, first);
+  runUntil(reactor, [&] { return first->protocol->connected(); });
+  reactor.connectUNIX(name, second);
+  reactor.connectUNIX(name, third, 50ms);
+  runUntil(reactor, [&] { return third->failed.has_value(); });
+  CHECK(third->failed->check<ConnectTimeoutError>());
+  CHECK_FALSE(second->failed);
+  CHECK_FALSE(second->protocol->connected());
+  ::close(::accept(fd, nullptr, nullptr));
+  runUntil(reactor, [&] { return second->protocol->connected(); });
+  ::close(fd);
+}
+
+TEST_CASE("a descriptor arrives before the byte written after it") {
+  Pair<DescriptorRecorder> t;
+  t.connect();
+  Pipe one, two;
+  UNIXTransport* transport = UNIXTransport::from(t.client->transport());
+  REQUIRE(transport);
+  t.client->transport().write("abc");
+  transport->sendFileDescriptor(one.fds[1]);
+  transport->sendFileDescriptor(two.fds[1]);
+  one.closeWriter();
+  two.closeWriter();
+  t.client->transport().write("def");
+  runUntil(t.reactor, [&] { return t.server->received.size() == 6; });
+  CHECK(t.server->received == "abcdef");
+  REQUIRE(t.server->descriptors.size() == 2);
+  for (std::size_t before : t.server->before) CHECK(before <= 3);
+  CHECK(::fcntl(t.server->descriptors[0], F_GETFD) == FD_CLOEXEC);
+  CHECK(one.read() == "nothing");
+  REQUIRE(::write(t.server->descriptors[0], "1", 1) == 1);
+  REQUIRE(::write(t.server->descriptors[1], "2", 1) == 1);
+  CHECK(one.read() == "1");
+  CHECK(two.read() == "2");
+  for (int fd : std::exchange(t.server->descriptors, {})) ::close(fd);
+  CHECK(one.read() == "");  // no copy is left
+  CHECK(two.read() == "");
+}
+
+TEST_CASE("many descriptors among much data, in order") {
+  Pair<DescriptorRecorder> t;
+  t.connect();
+  Pipe pipe;
+  UNIXTransport* transport = UNIXTransport::from(t.client->transport());
+  std::vector<std::size_t> expected;
+  std::size_t written = 0;
+  for (int i = 0; i < 40; ++i) {
+    for (int j = 0; j <= i % 3; ++j) {
+      transport->sendFileDescriptor(pipe.fds[1]);
+      expected.push_back(written);
+    }
+    t.client->transport().write(std::string(20'000, 'z'));
+    written += 20'000;
+  }
+  for (int i = 0; i < 300; ++i) transport->sendFileDescriptor(pipe.fds[1]);
+  t.client->transport().write("end");
+  runUntil(t.reactor, [&] { return t.server->received.size() == written + 3; });
+  REQUIRE(t.server->before.size() == expected.size() + 300);
+  for (std::size_t i = 0; i < expected.size(); ++i) CHECK(t.server->before[i] <= expected[i]);
+  CHECK(std::is_sorted(t.server->before.begin(), t.server->before.end()));
+  CHECK(t.server->before.back() > written - 70'000);
+}
+
+TEST_CASE("a protocol that is no FileDescriptorReceiver: descriptors are closed, and the log says so") {
+  LogCapture log;
+  Pair t;
+  t.connect();
+  Pipe pipe;
+  UNIXTransport::from(t.client->transport())->sendFileDescriptor(pipe.fds[1]);
+  t.client->transport().write("x");
+  pipe.closeWriter();
+  runUntil(t.reactor, [&] { return t.server->received == "x"; });
+  CHECK(pipe.read() == "");
+}
+
+TEST_CASE("what fileDescriptorReceived throws ends the connection with it") {
+  LogCapture log;
+  Pair<DescriptorRecorder> t;
+  t.server->thrown = true;
+  t.connect();
+  UNIXTransport::from(t.client->transport())->sendFileDescriptor(0);
+  t.client->transport().write("x");
+  runUntil(t.reactor, [&] { return t.server->reason.has_value(); });
+  CHECK(t.server->reason->check<std::runtime_error>());
+  CHECK(t.server->received.empty());
+  CHECK(log.flushLoggedErrors().size() == 1);
+}
+
+TEST_CASE("a descriptor with no byte to go with: FileDescriptorOverrun; one that is none: system_error") {
+  Pair t;
+  t.connect();
+  UNIXTransport* transport = UNIXTransport::from(t.client->transport());
+  CHECK_THROWS_AS(transport->sendFileDescriptor(-1), std::system_error);
+  transport->sendFileDescriptor(0);
+  t.client->transport().loseConnection();
+  CHECK_FALSE(t.client->reason);
+  runUntil(t.reactor, [&] { return t.client->reason.has_value(); });
+  CHECK(t.client->reason->check<FileDescriptorOverrun>());
+}
+
+TEST_CASE("other transports are no UNIXTransport") {
+  CHECK(UNIXTransport::from(Transport::inert()) == nullptr);
+}
