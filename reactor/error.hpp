@@ -98,6 +98,24 @@ struct VerifyError : std::runtime_error {
   using runtime_error::runtime_error;
 };
 
+/// A datagram is too long to send.
+struct MessageLengthError : std::runtime_error {
+  using runtime_error::runtime_error;
+};
+/// A multicast group could not be joined or left. osError is errno, or 0 where no system call failed.
+struct MulticastJoinError : std::runtime_error {
+  explicit MulticastJoinError(const std::string& what, int osError = 0) : runtime_error(what), osError(osError) {}
+  int osError;
+};
+/// Not an IP address, or one of the other family than is wanted here.
+struct InvalidAddressError : std::invalid_argument {
+  using invalid_argument::invalid_argument;
+};
+/// A socket was handed over as one of a family that is not supported.
+struct UnsupportedAddressFamily : std::invalid_argument {
+  using invalid_argument::invalid_argument;
+};
+
 struct NotConnectingError : std::logic_error {
   using logic_error::logic_error;
 };

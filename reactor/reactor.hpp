@@ -16,6 +16,7 @@
 #include <deferred/function.hpp>
 #include <deferred/time.hpp>
 #include <reactor/interfaces.hpp>
+#include <reactor/udp.hpp>
 
 namespace torsion {
 
@@ -46,7 +47,7 @@ enum class TriggerID : std::uint64_t {};
 ///
 /// All but callFromThread() throws WrongThread in another thread. Once the destructor has begun, what would start
 /// something throws ReactorNotRunning.
-class Reactor final : public NetworkReactor, public UNIX {
+class Reactor final : public NetworkReactor, public UNIX, public UDP {
  public:
   Reactor();
   /// Does what shutdown does, without its triggers: ends the thread pool, closes ports and connections (protocols get
@@ -115,6 +116,15 @@ class Reactor final : public NetworkReactor, public UNIX {
                                             int backlog = 50, unsigned mode = 0666, bool wantPID = false) override;
   std::shared_ptr<Connector> connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
                                          Duration timeout = std::chrono::seconds(30), bool checkPID = false) override;
+  std::shared_ptr<DatagramTransport> listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
+                                               const std::string& interface = "",
+                                               std::size_t maxPacketSize = 8192) override;
+  std::shared_ptr<DatagramTransport> listenMulticast(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
+                                                     const std::string& interface = "",
+                                                     std::size_t maxPacketSize = 8192,
+                                                     bool listenMultiple = false) override;
+  std::shared_ptr<DatagramTransport> adoptDatagramPort(int fd, int family, std::shared_ptr<DatagramProtocol> protocol,
+                                                       std::size_t maxPacketSize = 8192) override;
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
 
  private:
