@@ -68,6 +68,11 @@ struct Recorder : DatagramProtocol {
 struct Port {
   explicit Port(Reactor& reactor, const std::string& interface = "127.0.0.1", std::size_t maxPacketSize = 8192)
       : port(reactor.listenUDP(0, protocol, interface, maxPacketSize)) {}
+  // The reactor stops its ports later, when what these refer to is gone.
+  ~Port() {
+    protocol->onStart = protocol->onStop = protocol->onRefused = nullptr;
+    protocol->onDatagram = nullptr;
+  }
   Address address() const { return port->getHost(); }
   const Log& log() const { return protocol->log; }
   std::shared_ptr<Recorder> protocol = std::make_shared<Recorder>();
@@ -611,10 +616,10 @@ TEST_CASE("the reactor keeps a port, and the port its protocol, until it is clos
   Address address;
   bool held = false;
   {
-    Port port(reactor);
-    protocol = port.protocol;
-    address = port.address();
-    port.protocol->onDatagram = [p = port.protocol.get(), &held](std::string_view data, const Address&) {
+    auto kept = std::make_shared<Recorder>();
+    protocol = kept;
+    address = reactor.listenUDP(0, kept, "127.0.0.1")->getHost();
+    kept->onDatagram = [p = kept.get(), &held](std::string_view data, const Address&) {
       if (data == "end")
         p->transport().stopListening().addCallback(p->hold([&held, p] { held = p->log.back() == "stop"; }));
     };
