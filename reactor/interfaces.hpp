@@ -66,7 +66,8 @@ class UNIX {
   virtual std::shared_ptr<ListeningPort> listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
                                                     int backlog = 50, unsigned mode = 0666, bool wantPID = false) = 0;
   /// Connects. If there is no such socket clientConnectionFailed gets BadFileError, if nobody listens at it
-  /// ConnectionRefusedError. `checkPID`: BadFileError also where no server holds the lock of listenUNIX.
+  /// ConnectionRefusedError, and ConnectTimeoutError if there is no connection after `timeout` (0: no limit), which
+  /// takes a server whose backlog is full. `checkPID`: BadFileError also where no server holds the lock of listenUNIX.
   virtual std::shared_ptr<Connector> connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
                                                  Duration timeout = std::chrono::seconds(30),
                                                  bool checkPID = false) = 0;

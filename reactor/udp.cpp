@@ -146,7 +146,7 @@ class UDPPort final : public DatagramTransport,
     try {
       protocol.makeConnection(*this);
       if (stopping_ || !fd_) return;
-      if (const int error = reactor_.poller.add(fd(), EPOLLIN | EPOLLET, *this)) {
+      if (const int error = reactor_.poller.add(fd(), EPOLLIN, *this)) {
         throw std::system_error(error, std::system_category(), "a UDP port cannot be watched");
       }
       watched_ = true;
@@ -302,11 +302,6 @@ class UDPPort final : public DatagramTransport,
   // ---- receiving
 
   void ready(std::uint32_t) override {
-    // After a full turn one is posted, which does the same.
-    if (!readPosted_) read();
-  }
-
-  void read() {
     const auto self = shared_from_this();
     const std::span<char> buffer = reactor_.buffers.readBuffer();
     const std::size_t size = std::min(maxPacketSize_, buffer.size());
@@ -324,11 +319,6 @@ class UDPPort final : public DatagramTransport,
       }
       // Any other error is that of a datagram sent before, which is lost as others are.
     }
-    readPosted_ = true;
-    boost::asio::post(reactor_.context, [self] {
-      self->readPosted_ = false;
-      self->read();
-    });
   }
 
   template <class... Parameters, class... Arguments>
@@ -421,7 +411,6 @@ class UDPPort final : public DatagramTransport,
   std::vector<Resolver<void>> stopped_;
   bool watched_ = false;
   bool stopping_ = false;
-  bool readPosted_ = false;
   bool refusalPosted_ = false;
 };
 

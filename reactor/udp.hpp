@@ -47,11 +47,13 @@ class DatagramTransport : public ListeningPort {
 
   /// Receives what is sent to `group`, a multicast address or a name of one, at once if it is an address. `interface`:
   /// for IPv4 the address of the interface to listen on, for IPv6 its name ("eth0"); empty: one that the system
-  /// chooses. Fires when it is so. Fails with MulticastJoinError, DNSLookupError. cancel() abandons the look-up.
+  /// chooses. Fires when it is so. Fails with MulticastJoinError, with DNSLookupError, and with
+  /// InvalidAddressError for an interface that is none. cancel() abandons the look-up.
   virtual Deferred<void> joinGroup(const std::string& group, const std::string& interface = "") = 0;
   /// The reverse, with the same arguments.
   virtual Deferred<void> leaveGroup(const std::string& group, const std::string& interface = "") = 0;
   /// How many networks a multicast datagram may reach: 0 to 255, 1 at first (not beyond the local one).
+  /// setTTL throws std::invalid_argument for any other.
   virtual void setTTL(int hops) = 0;
   virtual int getTTL() const = 0;
   /// Whether what is sent to a group comes back to members of it on this machine; true at first.
@@ -83,8 +85,9 @@ class DatagramTransport : public ListeningPort {
 /// All of one UDP port's datagrams (Twisted's DatagramProtocol). Derive from it and override what you need:
 ///
 ///   struct Echo : DatagramProtocol {
-///     void datagramReceived(std::string_view data, const Address& address) override { transport().write(data,
-///     address); }
+///     void datagramReceived(std::string_view data, const Address& from) override {
+///       transport().write(data, from);
+///     }
 ///   };
 ///   reactor().listenUDP(9999, std::make_shared<Echo>());
 ///

@@ -10,26 +10,13 @@
 #include <system_error>
 
 #include <reactor/lockfile.hpp>
+#include <test/support/process.hpp>
 
 using namespace torsion;
 
-namespace {
-
-struct Directory {
-  Directory() {
-    char name[] = "/tmp/torsion-lock-XXXXXX";
-    REQUIRE(::mkdtemp(name) != nullptr);
-    path = name;
-  }
-  ~Directory() { std::filesystem::remove_all(path); }
-  std::string path;
-};
-
-}  // namespace
-
 TEST_CASE("a lock is held by one, and is clean after it was released") {
-  Directory directory;
-  const std::string name = directory.path + "/lock";
+  torsion::test::TemporaryDirectory directory;
+  const std::string name = directory.path() + "/lock";
   CHECK_FALSE(isLocked(name));
   {
     FilesystemLock first(name), second(name);
@@ -49,8 +36,8 @@ TEST_CASE("a lock is held by one, and is clean after it was released") {
 }
 
 TEST_CASE("the lock of a process that is gone is taken over, and is not clean") {
-  Directory directory;
-  const std::string name = directory.path + "/lock";
+  torsion::test::TemporaryDirectory directory;
+  const std::string name = directory.path() + "/lock";
   const pid_t child = ::fork();
   if (child == 0) ::_exit(0);
   REQUIRE(::waitpid(child, nullptr, 0) == child);
@@ -62,8 +49,8 @@ TEST_CASE("the lock of a process that is gone is taken over, and is not clean") 
 }
 
 TEST_CASE("what cannot be a lock throws") {
-  Directory directory;
-  CHECK_THROWS_AS(FilesystemLock(directory.path + "/no/such/lock").lock(), std::system_error);
-  std::filesystem::create_symlink("nobody", directory.path + "/link");
-  CHECK_THROWS_AS(FilesystemLock(directory.path + "/link").lock(), std::runtime_error);
+  torsion::test::TemporaryDirectory directory;
+  CHECK_THROWS_AS(FilesystemLock(directory.path() + "/no/such/lock").lock(), std::system_error);
+  std::filesystem::create_symlink("nobody", directory.path() + "/link");
+  CHECK_THROWS_AS(FilesystemLock(directory.path() + "/link").lock(), std::runtime_error);
 }

@@ -21,9 +21,12 @@
 #include <reactor/protocol.hpp>
 #include <reactor/reactor.hpp>
 #include <reactor/testing/log_capture.hpp>
+#include <test/support/turns.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
+using torsion::test::runUntil;
+using torsion::test::spin;
 
 namespace {
 
@@ -39,18 +42,6 @@ std::string nameOf(const Failure& reason) {
   if (reason.check<ConnectBindError>()) return "ConnectBindError";
   if (reason.check<DNSLookupError>()) return "DNSLookupError";
   return reason.getErrorMessage();
-}
-
-// Turns of the loop until `done`; the limit only ends a test that would hang.
-void runUntil(Reactor& reactor, const std::function<bool()>& done) {
-  const Duration limit = reactor.seconds() + 20s;
-  while (!done()) {
-    reactor.iterate(100ms);
-    REQUIRE_MESSAGE(reactor.seconds() < limit, "nothing happened");
-  }
-}
-void spin(Reactor& reactor, int turns = 20) {
-  for (int i = 0; i < turns; ++i) reactor.iterate();
 }
 
 struct Script {

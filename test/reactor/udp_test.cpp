@@ -32,9 +32,12 @@
 #include <reactor/reactor.hpp>
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/log_capture.hpp>
+#include <test/support/turns.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
+using torsion::test::runUntil;
+using torsion::test::spin;
 
 namespace {
 
@@ -79,17 +82,6 @@ struct Port {
   std::shared_ptr<DatagramTransport> port;
 };
 
-// Turns of the loop until `done`; the limit only ends a test that would hang.
-void runUntil(Reactor& reactor, const std::function<bool()>& done) {
-  const Duration limit = reactor.seconds() + 20s;
-  while (!done()) {
-    reactor.iterate(100ms);
-    REQUIRE_MESSAGE(reactor.seconds() < limit, "nothing happened");
-  }
-}
-void spin(Reactor& reactor, int turns = 20) {
-  for (int i = 0; i < turns; ++i) reactor.iterate();
-}
 void runUntilLogged(Reactor& reactor, const Recorder& protocol, std::size_t entries) {
   runUntil(reactor, [&] { return protocol.log.size() >= entries; });
 }

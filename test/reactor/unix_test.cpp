@@ -24,22 +24,15 @@
 #include <reactor/reactor.hpp>
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/unix.hpp>
+#include <test/support/process.hpp>
+#include <test/support/turns.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
+using torsion::test::runUntil;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct Directory {
-  Directory() {
-    char name[] = "/tmp/torsion-unix-XXXXXX";
-    REQUIRE(::mkdtemp(name) != nullptr);
-    path = name;
-  }
-  ~Directory() { fs::remove_all(path); }
-  std::string path;
-};
 
 struct Recorder : Protocol {
   void connectionMade() override {
@@ -78,31 +71,32 @@ struct RecordingClientFactory : ClientFactory {
   std::optional<Failure> failed;
 };
 
-void runUntil(Reactor& reactor, const std::function<bool()>& done) {
-  const Duration limit = reactor.seconds() + 20s;
-  while (!done()) {
-    reactor.iterate(100ms);
-    REQUIRE_MESSAGE(reactor.seconds() < limit, "nothing happened");
-  }
-}
-
 template <class Server = Recorder>
 struct Pair {
   explicit Pair(const std::string& given = "", bool lock = false)
-      : name(given.empty() ? directory.path + "/socket" : given) {
+      : name(given.empty() ? directory.path() + "/socket" : given) {
     port = reactor.listenUNIX(name, makeFactory([this] { return server; }), 50, 0666, lock);
     reactor.connectUNIX(name, std::make_shared<RecordingClientFactory>(client), 30s, lock);
   }
   void connect() {
     runUntil(reactor, [&] { return server->connected() && client->connected(); });
   }
-  Directory directory;
+  torsion::test::TemporaryDirectory directory;
   Reactor reactor;
   std::string name;
   std::shared_ptr<Server> server = std::make_shared<Server>();
   std::shared_ptr<Recorder> client = std::make_shared<Recorder>();
   std::shared_ptr<ListeningPort> port;
 };
+
+int boundSocket(const std::string& name) {
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strcpy(address.sun_path, name.c_str());
+  REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  return fd;
+}
 
 struct Pipe {
   Pipe() {
@@ -168,12 +162,12 @@ TEST_CASE("more than the socket holds arrives whole") {
 }
 
 TEST_CASE("the socket gets the mode, whatever the umask") {
-  Directory directory;
+  torsion::test::TemporaryDirectory directory;
   Reactor reactor;
   const auto factory = forProtocol<Recorder>();
   const mode_t before = ::umask(077);
   for (unsigned mode : {0666u, 0600u}) {
-    const std::string name = directory.path + "/" + std::to_string(mode);
+    const std::string name = directory.path() + "/" + std::to_string(mode);
     reactor.listenUNIX(name, factory, 50, mode);
     struct stat status;
     REQUIRE(::stat(name.c_str(), &status) == 0);
@@ -203,15 +197,15 @@ TEST_CASE("a path that is taken, too long, or in no directory: CannotListenError
   t.connect();
   CHECK_THROWS_AS(t.reactor.listenUNIX(std::string(108, 'x'), forProtocol<Recorder>()), CannotListenError);
   CHECK_THROWS_AS(t.reactor.listenUNIX("", forProtocol<Recorder>()), CannotListenError);
-  CHECK_THROWS_AS(t.reactor.listenUNIX(t.directory.path + "/no/socket", forProtocol<Recorder>()), CannotListenError);
-  CHECK_THROWS_AS(t.reactor.listenUNIX(t.directory.path + "/no/socket", forProtocol<Recorder>(), 50, 0666, true),
+  CHECK_THROWS_AS(t.reactor.listenUNIX(t.directory.path() + "/no/socket", forProtocol<Recorder>()), CannotListenError);
+  CHECK_THROWS_AS(t.reactor.listenUNIX(t.directory.path() + "/no/socket", forProtocol<Recorder>(), 50, 0666, true),
                   CannotListenError);
 }
 
 TEST_CASE("a port leaves the socket of a server that took its place") {
-  Directory directory;
+  torsion::test::TemporaryDirectory directory;
   Reactor reactor;
-  const std::string name = directory.path + "/socket";
+  const std::string name = directory.path() + "/socket";
   auto first = reactor.listenUNIX(name, forProtocol<Recorder>());
   fs::remove(name);
   auto second = reactor.listenUNIX(name, forProtocol<Recorder>());
@@ -222,16 +216,11 @@ TEST_CASE("a port leaves the socket of a server that took its place") {
 }
 
 TEST_CASE("wantPID: one server at a time, and one that crashed is cleared away") {
-  Directory directory;
-  const std::string name = directory.path + "/socket";
+  torsion::test::TemporaryDirectory directory;
+  const std::string name = directory.path() + "/socket";
   {
     // What a crash leaves: the socket, and a lock with the id of no process.
-    const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strcpy(address.sun_path, name.c_str());
-    REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    ::close(fd);
+    ::close(boundSocket(name));
     fs::create_symlink("4194304", name + ".lock");
   }
   connectFailure<BadFileError>(name, true);
@@ -247,20 +236,16 @@ TEST_CASE("wantPID: one server at a time, and one that crashed is cleared away")
 }
 
 TEST_CASE("connecting to no socket: BadFileError; to a name that is too long: an error, too") {
-  Directory directory;
-  connectFailure<BadFileError>(directory.path + "/nothing");
+  torsion::test::TemporaryDirectory directory;
+  connectFailure<BadFileError>(directory.path() + "/nothing");
   connectFailure<ConnectError>(std::string(200, 'x'));
   connectFailure<BadFileError>("");
 }
 
 TEST_CASE("a server whose backlog is full: the attempt goes on until there is room, or its limit") {
-  Directory directory;
-  const std::string name = directory.path + "/socket";
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::strcpy(address.sun_path, name.c_str());
-  REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  torsion::test::TemporaryDirectory directory;
+  const std::string name = directory.path() + "/socket";
+  const int fd = boundSocket(name);
   REQUIRE(::listen(fd, 0) == 0);
   Reactor reactor;
   auto first = std::make_shared<RecordingClientFactory>(std::make_shared<Recorder>());
