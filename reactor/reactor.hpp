@@ -21,6 +21,7 @@ namespace torsion {
 
 class Reactor;
 class ThreadPool;
+class TLSOptions;
 
 /// The reactor of the calling thread: the one constructed last in it. The main thread has one without that, made on
 /// first use and never destroyed. In a thread of a reactor's thread pool it is that reactor, and in a thread that has
@@ -111,6 +112,14 @@ class Reactor final : public NetworkReactor {
                                         std::shared_ptr<ClientFactory> factory,
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "") override;
+  /// The same with TLS below the protocols of `factory` (Twisted's IReactorSSL): reactor/tls.hpp makes the options.
+  std::shared_ptr<ListeningPort> listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
+                                           const TLSOptions& options, int backlog = 50,
+                                           const std::string& interface = "");
+  std::shared_ptr<Connector> connectSSL(const std::string& host, std::uint16_t port,
+                                        std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
+                                        Duration timeout = std::chrono::seconds(30),
+                                        const std::string& bindAddress = "");
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
 
  private:
