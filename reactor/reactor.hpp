@@ -22,6 +22,7 @@ namespace torsion {
 
 class Reactor;
 class ThreadPool;
+class TLSOptions;
 
 /// The reactor of the calling thread: the one constructed last in it. The main thread has one without that, made on
 /// first use and never destroyed. In a thread of a reactor's thread pool it is that reactor, and in a thread that has
@@ -125,6 +126,14 @@ class Reactor final : public NetworkReactor, public UNIX, public UDP {
                                                      bool listenMultiple = false) override;
   std::shared_ptr<DatagramTransport> adoptDatagramPort(int fd, int family, std::shared_ptr<DatagramProtocol> protocol,
                                                        std::size_t maxPacketSize = 8192) override;
+  /// The same with TLS below the protocols of `factory` (Twisted's IReactorSSL): reactor/tls.hpp makes the options.
+  std::shared_ptr<ListeningPort> listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
+                                           const TLSOptions& options, int backlog = 50,
+                                           const std::string& interface = "");
+  std::shared_ptr<Connector> connectSSL(const std::string& host, std::uint16_t port,
+                                        std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
+                                        Duration timeout = std::chrono::seconds(30),
+                                        const std::string& bindAddress = "");
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
 
  private:

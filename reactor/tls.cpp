@@ -22,6 +22,7 @@ using detail::takeOpenSSLError;
 
 constexpr std::size_t kBufferSize = 64 * 1024;  // a transport's: above it producers are paused
 constexpr std::size_t kRecordSize = 17 * 1024;  // no TLS record is larger
+constexpr std::size_t kRecordPayload = 16 * 1024;
 constexpr Duration kCloseTimeout = std::chrono::seconds(5);
 
 const Logger& logger() {
@@ -72,7 +73,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   TLSProtocol(const TLSOptions& options, std::shared_ptr<Protocol> wrapped, Time& time)
       : options_(options),
         time_(time),
-        verification_{options.hostname(), {}},
+        verification_{.hostname = options.hostname()},
         ssl_(options_.context().newConnection(verification_)),
         listener_(dynamic_cast<HandshakeListener*>(wrapped.get())),
         wrapped_(std::move(wrapped)),
@@ -82,20 +83,19 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     BIO_set_data(bio, this);
     SSL_set_bio(ssl_.get(), bio, bio);
   }
-  ~TLSProtocol() override {
-    stop(closeTimer_);
-    stop(resumeCall_);
-  }
+  ~TLSProtocol() override { stopCalls(); }
 
   // The protocol below.
 
   void connectionMade() override {
+    limitHandshake();
     std::exchange(wrapped_, nullptr)->makeConnection(*this);
     if (!finished_) continueHandshake();
   }
 
   /// In place of connectionMade, for a protocol that was connected without TLS.
   void startTLS() {
+    limitHandshake();
     std::exchange(wrapped_, nullptr)->attachTransport(*this);
     continueHandshake();
   }
@@ -110,8 +110,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   }
 
   void connectionLost(const Failure& reason) override {
-    stop(closeTimer_);
-    stop(resumeCall_);
+    stopCalls();
     Failure why = reason_ ? *reason_ : reasonFor(reason);
     finished_ = disconnecting_ = lost_ = true;
     pending_.clear();
@@ -132,18 +131,27 @@ class TLSProtocol final : public Protocol, public TLSTransport {
 
   void write(std::string_view data) override {
     if (data.empty() || finished_ || closeSent_ || (disconnecting_ && !producer_)) return;
-    if (open_ && pending_.empty()) {
-      encrypt(data);
-    } else {
+    if (!open_ || writeBlocked_) return hold(data);
+    if (pending_.size() + data.size() < kRecordPayload) {
       hold(data);
+      if (inTurn_ == 0 && !finished_ && !flushCall_.active() &&
+          !schedule(flushCall_, Duration::zero(), [this] { flushPending(); })) {
+        flushPending();
+      }
+      return;
     }
+    if (!pending_.empty()) {  // a full record; of a large rest no copy is made
+      std::size_t fits = kRecordPayload - pending_.size();
+      pending_.append(data.substr(0, fits));
+      data.remove_prefix(fits);
+      encryptPending();
+      return write(data);
+    }
+    encrypt(data);
   }
 
-  /// As one write: each write is a TLS record at least.
   void writeSequence(std::span<const std::string_view> pieces) override {
-    std::string joined;
-    for (std::string_view piece : pieces) joined.append(piece);
-    write(joined);
+    for (std::string_view piece : pieces) write(piece);
   }
 
   void loseConnection() override {
@@ -181,11 +189,13 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   void unregisterProducer() override {
     if (!producer_) return;
     producer_ = nullptr;
+    flushWritten();
     unregisterAtLower();
     if (disconnecting_) closeWhenWritten();
   }
 
   Deferred<void> drained() override {
+    flushWritten();
     if (open_ || lost_ || pending_.size() < kBufferSize) return transport().drained();
     return waiters_.emplace_back().deferred();
   }
@@ -230,6 +240,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   }
   std::string protocolVersion() const override { return handshakeDone_ && ssl_ ? SSL_get_version(ssl_.get()) : ""; }
   std::string cipherName() const override { return handshakeDone_ && ssl_ ? SSL_get_cipher_name(ssl_.get()) : ""; }
+  bool sessionReused() const override { return handshakeDone_ && ssl_ && SSL_session_reused(ssl_.get()) == 1; }
 
  private:
   /// What the lower transport knows as the producer.
@@ -242,6 +253,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     }
     void resumeProducing() override {
       tls_.lowerFull_ = false;
+      Turn turn(tls_);
       if (tls_.streaming_) {
         tls_.resumeProducer();
       } else {
@@ -252,6 +264,20 @@ class TLSProtocol final : public Protocol, public TLSTransport {
       tls_.producerAtLower_ = false;
       tls_.stopProducer();
     }
+
+   private:
+    TLSProtocol& tls_;
+  };
+
+  /// A call from below. What is written in it leaves at its end, and waits for no later turn.
+  class Turn {
+   public:
+    explicit Turn(TLSProtocol& tls) noexcept : tls_(tls) { ++tls_.inTurn_; }
+    ~Turn() {
+      if (--tls_.inTurn_ == 0) tls_.flushWritten();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
 
    private:
     TLSProtocol& tls_;
@@ -306,6 +332,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   static bool isWaiting(int error) noexcept { return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE; }
 
   void process(std::string_view data) {
+    Turn turn(*this);
     input_ = data;
     struct Forget {
       std::string_view& input;
@@ -323,8 +350,10 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   void continueHandshake() {
     int error = callSSL(SSL_do_handshake);
     if (isWaiting(error)) return;
+    if (verification_.thrown) return failed("what selects the options of a TLS server", *verification_.thrown);
     if (error != SSL_ERROR_NONE) return fail(handshakeFailure());
     handshakeDone_ = true;
+    stop(handshakeTimer_);
     if (listener_) listener_->handshakeCompleted();
     if (finished_) return;
     open();
@@ -340,10 +369,33 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     for (auto& waiter : std::exchange(waiters_, {})) transport().drained().chainDeferred(std::move(waiter));
   }
 
+  void limitHandshake() {
+    const Duration limit = options_.context().handshakeTimeout();
+    if (limit == Duration::zero()) return;
+    schedule(handshakeTimer_, limit, [this, limit] {
+      if (finished_) return;
+      reason_ = ConnectTimeoutError(
+          "The TLS handshake was not finished after " +
+          std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count()) +
+          " ms (handshakeTimeout). Is the peer overloaded, or does it wait for something else than TLS on this port?");
+      abortConnection();
+    });
+  }
+
+  void encryptPending() {
+    writeBlocked_ = false;
+    stop(flushCall_);
+    encrypt(std::exchange(pending_, {}));
+  }
+
+  /// Sends now what waits for the end of the turn.
+  void flushWritten() {
+    if (open_ && !finished_ && !writeBlocked_ && !pending_.empty()) encryptPending();
+  }
+
   void flushPending() {
-    std::string waiting = std::exchange(pending_, {});
-    encrypt(waiting);
-    if (finished_ || !pending_.empty()) return;
+    encryptPending();
+    if (finished_ || writeBlocked_) return;
     if (!lowerFull_) resumeProducer();
     if (disconnecting_) closeWhenWritten();
   }
@@ -355,6 +407,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
       if (error == SSL_ERROR_NONE) {
         data.remove_prefix(written);
       } else if (isWaiting(error)) {
+        writeBlocked_ = true;
         hold(data);
         break;
       } else {
@@ -394,7 +447,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     if (finished_) return;
     if (failure) return fail(*failure);
     if (error == SSL_ERROR_ZERO_RETURN) return answerCloseNotify();
-    if (!pending_.empty()) flushPending();
+    if (writeBlocked_) flushPending();
   }
 
   void readUnread() {
@@ -410,7 +463,9 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   void closeWhenWritten() {
     if (producer_ || finished_ || closeSent_) return;
     if (!handshakeDone_ && pending_.empty()) return closeLower();
-    if (!open_ || !pending_.empty()) return;
+    if (!open_ || writeBlocked_) return;
+    flushWritten();
+    if (finished_ || writeBlocked_) return;
     closeSent_ = true;
     int error = callSSL(SSL_shutdown);
     if (error == SSL_ERROR_NONE) return closeLower();  // the peer's has come already
@@ -423,6 +478,8 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   }
 
   void answerCloseNotify() {
+    flushWritten();
+    if (finished_) return;
     disconnecting_ = true;
     if (!std::exchange(closeSent_, true)) callSSL(SSL_shutdown);
     closeLower();
@@ -431,7 +488,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   /// Closes the lower transport, which sends first what it has.
   void closeLower() {
     if (std::exchange(finished_, true)) return;
-    stop(closeTimer_);
+    stopCalls();
     unregisterAtLower();
     transport().loseConnection();
   }
@@ -459,6 +516,9 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   }
   static void stop(DelayedCall& call) {
     if (call.active()) call.cancel();
+  }
+  void stopCalls() {
+    for (DelayedCall* call : {&closeTimer_, &handshakeTimer_, &resumeCall_, &flushCall_}) stop(*call);
   }
 
   void registerAtLower() {
@@ -489,8 +549,8 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     }
   }
   /// What the protocol above or its producer throws ends the connection.
-  void failed(const char* what) {
-    Failure failure = Failure::current();
+  void failed(const char* what) { failed(what, Failure::current()); }
+  void failed(const char* what, const Failure& failure) {
     logger().failure("Unhandled error in {what}; the connection with {peer} ends", failure,
                      {{"what", what}, {"peer", describe(getPeer())}});
     fail(failure);
@@ -565,12 +625,14 @@ class TLSProtocol final : public Protocol, public TLSTransport {
 
   std::string_view input_;               // of what dataReceived got, what OpenSSL has not read
   std::string unread_;                   // ciphertext that came while reading was paused
-  std::string pending_;                  // plaintext that waits for the handshake
+  std::string pending_;                  // plaintext that waits for the handshake, or for the end of the turn
   std::size_t writeLimit_ = 0;           // of pending_; the lower transport minds its own
   std::optional<Failure> reason_;        // for connectionLost, where this side knows better than the lower transport
   std::vector<Resolver<void>> waiters_;  // of drained()
   DelayedCall closeTimer_;
+  DelayedCall handshakeTimer_;
   DelayedCall resumeCall_;
+  DelayedCall flushCall_;  // for small writes, at the end of the turn
   Producer* producer_ = nullptr;
 
   bool handshakeDone_ = false;
@@ -581,6 +643,8 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   bool lost_ = false;           // connectionLost has come
   bool readPaused_ = false;
   bool dataSeen_ = false;
+  bool writeBlocked_ = false;  // OpenSSL must read before it can write
+  int inTurn_ = 0;
   bool inSSL_ = false;
   bool streaming_ = false;
   bool producerPaused_ = false;
@@ -662,6 +726,43 @@ TLSOptions optionsForClientTLS(const std::string& hostname, const ClientTLS& opt
 
 TLSOptions optionsForServerTLS(const CertificateOptions& options) {
   return detail::TLSContext::server(options);
+}
+
+TLSOptions selectServerTLS(std::function<TLSOptions(const std::string& name)> select) {
+  return detail::TLSContext::selecting(std::move(select));
+}
+
+TLSOptions selectServerTLS(TLSOptions otherwise, std::map<std::string, TLSOptions> byName) {
+  auto check = [](const TLSOptions& options) {
+    if (options.isClient()) throw std::invalid_argument("selectServerTLS: these are options of a client");
+  };
+  check(otherwise);
+  std::map<std::string, TLSOptions> table;
+  for (auto& [name, options] : byName) {
+    check(options);
+    std::string lower = name;
+    for (char& c : lower) {
+      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    }
+    table.emplace(std::move(lower), options);
+  }
+  return selectServerTLS([otherwise = std::move(otherwise), table = std::move(table)](const std::string& name) {
+    auto found = table.find(name);
+    if (found == table.end()) found = table.find("*" + name.substr(std::min(name.find('.'), name.size())));
+    return found == table.end() ? otherwise : found->second;
+  });
+}
+
+std::shared_ptr<ListeningPort> Reactor::listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
+                                                  const TLSOptions& options, int backlog,
+                                                  const std::string& interface) {
+  return listenTCP(port, tlsFactory(options, std::move(factory), *this), backlog, interface);
+}
+
+std::shared_ptr<Connector> Reactor::connectSSL(const std::string& host, std::uint16_t port,
+                                               std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
+                                               Duration timeout, const std::string& bindAddress) {
+  return connectTCP(host, port, tlsFactory(options, std::move(factory), *this), timeout, bindAddress);
 }
 
 void startTLS(Protocol& protocol, const TLSOptions& options, Time& time) {

@@ -5,7 +5,9 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -196,6 +198,21 @@ int verifyCallback(int ok, X509_STORE_CTX* store) {
   return 0;
 }
 
+/// The name in a ClientHello (RFC 6066, 3), in lower case; empty if there is none.
+std::string sentName(SSL* ssl) {
+  const unsigned char* data = nullptr;
+  std::size_t size = 0;
+  constexpr std::size_t kHead = 5;  // the list's size, the type of its first name, the name's size
+  if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &data, &size) != 1 || size <= kHead) return {};
+  if (data[2] != TLSEXT_NAMETYPE_host_name || ((data[3] << 8) | data[4]) != static_cast<int>(size - kHead)) return {};
+  std::string name(reinterpret_cast<const char*>(data + kHead), size - kHead);
+  for (char& c : name) {
+    if (c <= ' ' || c >= '\x7f') return {};
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return name;
+}
+
 int selectProtocol(SSL*, const unsigned char** chosen, unsigned char* size, const unsigned char* theirs,
                    unsigned int theirSize, void* argument) {
   auto& ours = *static_cast<const std::string*>(argument);
@@ -209,6 +226,43 @@ int selectProtocol(SSL*, const unsigned char** chosen, unsigned char* size, cons
 }
 
 }  // namespace
+
+void SessionCache::keep(const std::string& hostname, SessionPointer session) {
+  std::lock_guard lock(mutex_);
+  auto found = byName_.find(hostname);
+  if (found == byName_.end()) {
+    if (hosts_.size() == kHosts) {
+      byName_.erase(hosts_.back().name);
+      hosts_.pop_back();
+    }
+    hosts_.push_front({hostname, {}});
+    found = byName_.emplace(hosts_.front().name, hosts_.begin()).first;
+  }
+  hosts_.splice(hosts_.begin(), hosts_, found->second);
+  auto& sessions = hosts_.front().sessions;
+  if (sessions.size() == kSessionsOfHost) sessions.erase(sessions.begin());
+  sessions.push_back(std::move(session));
+}
+
+SessionPointer SessionCache::take(const std::string& hostname) {
+  std::lock_guard lock(mutex_);
+  auto found = byName_.find(hostname);
+  if (found == byName_.end()) return nullptr;
+  auto host = found->second;
+  SessionPointer session;
+  // TLS 1.3 gives tickets for one use each, so that nobody can tell that two connections are the same client's.
+  if (SSL_SESSION_get_protocol_version(host->sessions.back().get()) >= TLS1_3_VERSION) {
+    session = std::move(host->sessions.back());
+    host->sessions.pop_back();
+  } else {
+    session.reset(SSL_SESSION_dup(host->sessions.back().get()));
+  }
+  if (host->sessions.empty()) {
+    byName_.erase(found);
+    hosts_.erase(host);
+  }
+  return session;
+}
 
 std::string takeOpenSSLError() {
   unsigned long error = ERR_peek_last_error();
@@ -240,10 +294,18 @@ TLSContext::TLSContext(bool client)
   SSL_CTX_set_options(context_, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
   SSL_CTX_set_mode(context_,
                    SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  // Clients resume with the tickets that they keep; a cache here would hold thousands of sessions that nobody asks for.
-  SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
-  static constexpr unsigned char kSessionContext[] = "torsion";
-  SSL_CTX_set_session_id_context(context_, kSessionContext, sizeof kSessionContext - 1);
+  SSL_CTX_set_app_data(context_, this);
+  if (client) {
+    SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(context_, keepSession);
+  } else {
+    // Clients resume with the tickets that they keep; a cache here would hold thousands of sessions that nobody asks
+    // for. A session made under one context is none under another, which may ask clients for other certificates.
+    SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
+    static std::atomic<std::uint64_t> contexts{0};
+    const std::uint64_t id = ++contexts;
+    SSL_CTX_set_session_id_context(context_, reinterpret_cast<const unsigned char*>(&id), sizeof id);
+  }
 }
 
 TLSOptions TLSContext::client(const std::string& hostname, const ClientTLS& options) {
@@ -257,9 +319,11 @@ TLSOptions TLSContext::client(const std::string& hostname, const ClientTLS& opti
     }
     if (auto& own = options.clientCertificate) made->usePrivateCertificate(own->certificate, own->privateKey);
     made->accept(options.acceptableProtocols);
+    made->limitHandshake(options.handshakeTimeout);
     return made;
   };
-  if (options.trustRoots.empty() && !options.clientCertificate && options.acceptableProtocols.empty()) {
+  if (options.trustRoots.empty() && !options.clientCertificate && options.acceptableProtocols.empty() &&
+      options.handshakeTimeout == kHandshakeTimeout) {
     // A program that fetches from thousands of hosts reads the system's certificates once.
     static const std::shared_ptr<const TLSContext> plain = make({});
     return withHostname(plain, hostname);
@@ -289,10 +353,56 @@ TLSOptions TLSContext::server(const CertificateOptions& options) {
   }
   if (!options.trustRoots.empty()) {
     made->trust(options.trustRoots);
-    SSL_CTX_set_verify(made->context_, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, verifyCallback);
+    int mode = SSL_VERIFY_PEER | (options.requireCertificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0);
+    SSL_CTX_set_verify(made->context_, mode, verifyCallback);
   }
   made->accept(options.acceptableProtocols);
+  made->limitHandshake(options.handshakeTimeout);
   return TLSOptions(std::move(made), {});
+}
+
+TLSOptions TLSContext::selecting(std::function<TLSOptions(const std::string& name)> select) {
+  std::shared_ptr<TLSContext> made(new TLSContext(false));
+  made->select_ = std::move(select);
+  // Before anything else is done with the ClientHello: what is selected decides also which sessions may be resumed.
+  SSL_CTX_set_client_hello_cb(made->context_, selectOptions, made.get());
+  return TLSOptions(std::move(made), {});
+}
+
+int TLSContext::selectOptions(SSL* ssl, int* alert, void* self) {
+  auto* verification = static_cast<Verification*>(SSL_get_app_data(ssl));
+  try {
+    verification->selected = static_cast<TLSContext*>(self)->select_(sentName(ssl));
+    const TLSContext& selected = verification->selected->context();
+    if (selected.client_ || selected.select_) {
+      throw std::logic_error(
+          "selectServerTLS: what is selected must come from optionsForServerTLS(CertificateOptions)");
+    }
+    SSL_set_SSL_CTX(ssl, selected.context_);
+    SSL_set_verify(ssl, SSL_CTX_get_verify_mode(selected.context_), verifyCallback);
+    return SSL_CLIENT_HELLO_SUCCESS;
+  } catch (...) {
+    verification->thrown = Failure::current();
+  }
+  *alert = SSL_AD_INTERNAL_ERROR;
+  return SSL_CLIENT_HELLO_ERROR;
+}
+
+int TLSContext::keepSession(SSL* ssl, SSL_SESSION* session) {
+  auto* self = static_cast<TLSContext*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+  auto* verification = static_cast<Verification*>(SSL_get_app_data(ssl));
+  try {
+    // A copy: what becomes of the connection spoils its own session.
+    SessionPointer copy(SSL_SESSION_dup(session));
+    if (copy) self->sessions_.keep(verification->hostname, std::move(copy));
+  } catch (...) {  // memory: it is not resumed then
+  }
+  return 0;
+}
+
+void TLSContext::limitHandshake(Duration timeout) {
+  if (timeout < Duration::zero()) throw std::invalid_argument("handshakeTimeout is negative; 0 sets no limit");
+  handshakeTimeout_ = timeout;
 }
 
 void TLSContext::usePrivateCertificate(const std::string& certificate, const std::string& privateKey) {
@@ -374,6 +484,7 @@ SSLPointer TLSContext::newConnection(Verification& verification) const {
     return ssl;
   }
   SSL_set_connect_state(ssl.get());
+  if (SessionPointer session = sessions_.take(verification.hostname)) SSL_set_session(ssl.get(), session.get());
   const std::string& name = verification.hostname;
   X509_VERIFY_PARAM* parameters = SSL_get0_param(ssl.get());
   bool set;

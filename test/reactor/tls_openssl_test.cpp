@@ -27,6 +27,7 @@ struct Talk : Protocol {
   Reactor& reactor;
   std::string say, received, endsWith;
   std::string version, protocol, peer;
+  bool reused = false;
   std::optional<Failure> lost;
   std::function<void()> onData;
 
@@ -36,6 +37,7 @@ struct Talk : Protocol {
     if (TLSTransport* tls = TLSTransport::from(transport())) {
       version = tls->protocolVersion();
       protocol = tls->negotiatedProtocol();
+      reused = tls->sessionReused();
       if (auto certificate = tls->getPeerCertificate()) peer = certificate->subject;
     }
     if (onData) onData();
@@ -261,5 +263,86 @@ TEST_CASE("TLS: startTLS with openssl s_client, as a mail server") {
   CHECK(talk->received == "hello\n");
   CHECK(talk->version == "TLSv1.3");
   CHECK(talk->lostCleanly());
+  port->stopListening();
+}
+
+TEST_CASE("TLS: sessions are resumed with openssl s_server, and by openssl s_client") {
+  std::string version;
+  SUBCASE("TLS 1.3") {
+    version = "-tls1_3";
+  }
+  SUBCASE("TLS 1.2") {
+    version = "-tls1_2";
+  }
+  SUBCASE("TLS 1.2 without tickets, by the session's number") {
+    OpenSSLServer server(testPKI().localhost, {"-rev", "-tls1_2", "-no_ticket"});
+    TLSOptions options = optionsForClientTLS("localhost", trusting());
+    for (bool expected : {false, true, true}) {
+      Reactor reactor;
+      auto talk = std::make_shared<Talk>(reactor);
+      talk->say = "hello\n";
+      talk->endsWith = "olleh\n";
+      connect(reactor, options, server.port(), talk);
+      CHECK(talk->reused == expected);
+    }
+    return;
+  }
+  {
+    OpenSSLServer server(testPKI().localhost, {"-rev", version});
+    TLSOptions options = optionsForClientTLS("localhost", trusting());
+    for (bool expected : {false, true, true}) {
+      Reactor reactor;
+      auto talk = std::make_shared<Talk>(reactor);
+      talk->say = "hello\n";
+      talk->endsWith = "olleh\n";
+      connect(reactor, options, server.port(), talk);
+      CHECK(talk->received == "olleh\n");
+      CHECK(talk->reused == expected);
+      CHECK(talk->lostCleanly());
+    }
+  }
+  Reactor reactor;
+  std::shared_ptr<Talk> talk;
+  TLSOptions options = optionsForServerTLS(
+      {.privateKey = testPKI().localhost.privateKey, .certificate = testPKI().localhost.certificate});
+  test::TemporaryDirectory directory;
+  std::string session = directory.path() + "/session";
+  for (const char* use : {"-sess_out", "-sess_in"}) {
+    // Anew: a reactor that has stopped has closed its ports.
+    auto port = reactor.listenSSL(0, makeFactory([&] { return talk; }), options, 50, "127.0.0.1");
+    talk = std::make_shared<Talk>(reactor);
+    talk->say = "welcome\n";
+    talk->endsWith = "hello\n";
+    test::Process client({"openssl", "s_client", "-quiet", version, use, session, "-servername", "localhost",
+                          "-connect", "127.0.0.1:" + std::to_string(std::get<IPv4Address>(port->getHost()).port)},
+                         "hello\n");
+    runUntilStopped(reactor);
+    CHECK(client.wait() == 0);
+    CHECK(talk->reused == (use == std::string("-sess_in")));
+    CHECK(talk->lostCleanly());
+  }
+}
+
+TEST_CASE("TLS: listenSSL and connectSSL") {
+  Reactor reactor;
+  auto server = std::make_shared<Talk>(reactor), client = std::make_shared<Talk>(reactor);
+  server->onData = [me = server.get()] { me->transport().write(me->received); };
+  client->say = "hello";
+  client->endsWith = "hello";
+  struct One : ClientFactory {
+    std::shared_ptr<Talk> talk;
+    std::shared_ptr<Protocol> buildProtocol(const Address&) override { return talk; }
+  };
+  auto factory = std::make_shared<One>();
+  factory->talk = client;
+  auto port = reactor.listenSSL(0, makeFactory([&] { return server; }),
+                                optionsForServerTLS({.privateKey = testPKI().localhost.privateKey,
+                                                     .certificate = testPKI().localhost.certificate}),
+                                50, "127.0.0.1");
+  reactor.connectSSL("127.0.0.1", std::get<IPv4Address>(port->getHost()).port, factory,
+                     optionsForClientTLS("localhost", trusting()));
+  runUntilStopped(reactor);
+  CHECK(client->received == "hello");
+  CHECK(client->peer == "CN=localhost");
   port->stopListening();
 }

@@ -85,6 +85,13 @@ std::shared_ptr<Protocol> over(const TLSOptions& options, std::shared_ptr<Protoc
   return tlsFactory(options, makeFactory([&] { return protocol; }), time)->buildProtocol({});
 }
 
+/// Until all is quiet, with what waits for the end of a turn.
+void flushBoth(IOPump& pump, Clock& clock) {
+  do {
+    clock.advance(0s);
+  } while (pump.flush());
+}
+
 /// A client and a server, both ours, over the pump.
 struct Pair {
   Clock clock;
@@ -99,8 +106,9 @@ struct Pair {
   void run(const TLSOptions& clientOptions = clientFor("localhost"),
            const TLSOptions& serverOptions = localhostServer()) {
     start(clientOptions, serverOptions);
-    pump->flush();
+    flush();
   }
+  void flush() { flushBoth(*pump, clock); }
 };
 
 struct RecordingProducer : Producer {
@@ -131,15 +139,15 @@ TEST_CASE("TLS: bytes written before and after the handshake arrive in order, an
   }
   pair.start();
   pair.pump->setPieceSize(piece);
-  pair.pump->flush();
+  pair.flush();
   pair.client->transport().write("late");
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.server->received == "early at handshake late");
   CHECK(pair.client->received == "early at handshake late");
   CHECK(pair.client->events == std::vector<std::string>{"made", "handshake", "data"});
   pair.client->transport().loseConnection();
   CHECK_FALSE(pair.client->lost);
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.client->lostCleanly());
   CHECK(pair.server->lostCleanly());
   CHECK_FALSE(pair.pump->connected());
@@ -173,7 +181,7 @@ TEST_CASE("TLS: large data both ways, in pieces of any size") {
   SUBCASE("1009") {
     pair.pump->setPieceSize(1009);
   }
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.server->received == big);
   CHECK(pair.client->received == big);
 }
@@ -188,7 +196,7 @@ TEST_CASE("TLS over TLS") {
   pump.flush();
   CHECK(client->received == std::string(200'000, 'y'));
   server->transport().loseConnection();
-  pump.flush();
+  flushBoth(pump, clock);
   CHECK(client->lostCleanly());
   CHECK(server->lostCleanly());
   CHECK(clock.getDelayedCalls().empty());
@@ -222,7 +230,7 @@ TEST_CASE("TLS: what a protocol can ask about the connection") {
   CHECK_FALSE(pair.server->tls().getPeerCertificate());
   CHECK(pair.client->transport().getPeer() == Address(IPv4Address{"192.168.1.1", 54321}));
   pair.client->transport().loseConnection();
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.client->lostCleanly());
   CHECK_FALSE(TLSTransport::from(pair.client->transport()));
 }
@@ -454,9 +462,9 @@ TEST_CASE("TLS: the end of the lower connection without close_notify is truncati
   Pair pair;
   pair.run();
   pair.client->transport().write("half of it");
-  pair.pump->flush();
+  pair.flush();
   pair.pump->clientIO().loseConnection();  // behind TLS's back
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.server->received == "half of it");
   CHECK(has(pair.server->lostTo<ConnectionLost>(), "truncated"));
 }
@@ -465,7 +473,7 @@ TEST_CASE("TLS: bytes changed on the way break the connection") {
   Pair pair;
   pair.run();
   pair.pump->clientIO().write(std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'z'));
-  pair.pump->flush();
+  pair.flush();
   CHECK(has(pair.server->lostTo<ConnectionLost>(), "broke"));
   CHECK(pair.server->received.empty());
 }
@@ -477,7 +485,7 @@ TEST_CASE("TLS: loseConnection sends what is queued and waits for the peer's clo
     pair.client->transport().write(std::string(300'000, 'z'));
     pair.client->transport().loseConnection();
     pair.client->transport().write("too late");
-    pair.pump->flush();
+    pair.flush();
   }
   SUBCASE("before it") {
     pair.client->onMade = [](Recorder& me) {
@@ -508,20 +516,20 @@ TEST_CASE("TLS: a peer that does not answer close_notify is waited for five seco
   pair.run();
   pair.pump->serverIO().pauseProducing();
   pair.client->transport().loseConnection();
-  pair.pump->flush();
+  pair.flush();
   SUBCASE("then the lower transport closes") {
     pair.clock.advance(4999ms);
     CHECK_FALSE(pair.pump->clientIO().disconnecting());
     pair.clock.advance(1ms);
     CHECK(pair.pump->clientIO().disconnecting());
     pair.pump->serverIO().resumeProducing();
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->lostCleanly());
     CHECK(pair.server->lostCleanly());
   }
   SUBCASE("or until it is gone") {
     pair.pump->serverIO().abortConnection();
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->lost->check<ConnectionLost>());
   }
   CHECK(pair.clock.getDelayedCalls().empty());
@@ -532,7 +540,7 @@ TEST_CASE("TLS: what arrives after loseConnection is not delivered, and does not
   pair.run();
   pair.server->transport().write("crossing");
   pair.client->transport().loseConnection();
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.client->received.empty());
   CHECK(pair.client->lostCleanly());
   CHECK(pair.server->lostCleanly());
@@ -545,7 +553,7 @@ TEST_CASE("TLS: abortConnection") {
     pair.client->transport().write("dropped");
     pair.client->transport().abortConnection();
     CHECK_FALSE(pair.client->lost);
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.server->lost->check<ConnectionLost>());
   }
   SUBCASE("while the handshake is under way") {
@@ -567,7 +575,7 @@ TEST_CASE("TLS: abortConnection") {
     pair.client->transport().loseConnection();
     pair.client->transport().abortConnection();
     pair.pump->serverIO().resumeProducing();
-    pair.pump->flush();
+    pair.flush();
   }
   SUBCASE("in dataReceived") {
     pair.client->onData = [](Recorder& me, std::string_view) {
@@ -577,7 +585,7 @@ TEST_CASE("TLS: abortConnection") {
     pair.run();
     pair.server->transport().write("one");
     pair.server->transport().write("two");
-    pair.pump->flush();
+    pair.flush();
   }
   CHECK(pair.client->lost->check<ConnectionAborted>());
   CHECK(pair.server->received.empty());
@@ -608,7 +616,7 @@ TEST_CASE("TLS: what a protocol throws ends its connection and is what connectio
     pair.clock.advance(0s);
   }
   if (!pair.pump) pair.start();
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.client->lostTo<std::domain_error>() == "mine");
   CHECK(pair.server->lost);
   CHECK(pair.clock.getDelayedCalls().size() == 0);
@@ -625,40 +633,40 @@ TEST_CASE("TLS: a paused protocol gets nothing, while the handshake goes on") {
   CHECK(pair.server->received == "from the paused one");
   CHECK(pair.client->received.empty());
   pair.server->transport().write(" and more");
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.client->received.empty());
   SUBCASE("until it resumes, on a later turn") {
     pair.client->transport().resumeProducing();
     CHECK(pair.client->received.empty());
     pair.clock.advance(0s);
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->received == "banner and more");
   }
   SUBCASE("also when it pauses again at once") {
     pair.client->transport().resumeProducing();
     pair.client->transport().pauseProducing();
     pair.clock.advance(0s);
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->received.empty());
     pair.client->transport().resumeProducing();
     pair.clock.advance(0s);
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->received == "banner and more");
   }
   SUBCASE("and pauses in dataReceived") {
     pair.client->onData = [](Recorder& me, std::string_view) { me.transport().pauseProducing(); };
     pair.client->transport().resumeProducing();
     pair.clock.advance(0s);
-    pair.pump->flush();
+    pair.flush();
     std::string first = pair.client->received;
     CHECK(first.starts_with("banner"));
     pair.server->transport().write("!");
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->received == first);
   }
   SUBCASE("and loses the connection") {
     pair.client->transport().loseConnection();
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->received.empty());
     CHECK(pair.client->lostCleanly());
     CHECK(pair.server->lostCleanly());
@@ -670,14 +678,14 @@ TEST_CASE("TLS: pauseProducing in dataReceived stops the next delivery") {
   pair.client->onData = [](Recorder& me, std::string_view) { me.transport().pauseProducing(); };
   pair.run();
   pair.server->transport().write("one");
-  pair.pump->flush();
+  pair.flush();
   pair.server->transport().write("two");
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.client->received == "one");
   pair.client->onData = nullptr;
   pair.client->transport().resumeProducing();
   CHECK(pair.client->received == "one");
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.client->received == "onetwo");
 }
 
@@ -707,7 +715,7 @@ TEST_CASE("TLS: push producers") {
     transport.write(std::string(100'000, 'b'));
     CHECK(producer.paused == 1);
     CHECK(producer.resumed == 0);
-    pair.pump->flush();
+    pair.flush();
     CHECK(producer.resumed == 1);
     CHECK(pair.server->received == std::string(100'000, 'b') + "from pauseProducing");
   }
@@ -720,18 +728,18 @@ TEST_CASE("TLS: loseConnection lets a producer finish") {
   pair.client->transport().registerProducer(producer, true);
   pair.client->transport().loseConnection();
   pair.client->transport().write("the last");
-  pair.pump->flush();
+  pair.flush();
   CHECK_FALSE(pair.client->lost);
   CHECK(pair.server->received == "the last");
   SUBCASE("until it is unregistered") {
     pair.client->transport().unregisterProducer();
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->lostCleanly());
     CHECK(producer.stopped == 0);
   }
   SUBCASE("unless the peer ends the connection") {
     pair.server->transport().loseConnection();
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->lostCleanly());
     CHECK(producer.stopped == 1);
   }
@@ -763,7 +771,7 @@ TEST_CASE("TLS: pull producers are asked once before the handshake, then when th
   };
   pair.start();
   CHECK(producer.resumed == 1);
-  pair.pump->flush();
+  pair.flush();
   CHECK(pair.server->received == "12345");
   CHECK(producer.resumed == 6);
 }
@@ -784,7 +792,7 @@ TEST_CASE("TLS: what a producer throws ends the connection") {
     pair.run();
     pair.client->transport().registerProducer(producer, true);
     pair.client->transport().write(std::string(70'000, 'e'));
-    pair.pump->flush();
+    pair.flush();
   }
   SUBCASE("pull") {
     producer.onResume = producer.onPause;
@@ -796,15 +804,103 @@ TEST_CASE("TLS: what a producer throws ends the connection") {
   CHECK(logs.flushLoggedErrors<std::domain_error>().size() == 1);
 }
 
-TEST_CASE("TLS: writeSequence makes one record") {
+TEST_CASE("TLS: small writes of one turn leave together at its end") {
   Pair pair;
   pair.run();
-  std::size_t before = pair.pump->clientIO().queued();
-  std::string_view pieces[] = {"a", "b", "", "c"};
-  pair.client->transport().writeSequence(pieces);
-  CHECK(pair.pump->clientIO().queued() - before < 40);
-  pair.pump->flush();
-  CHECK(pair.server->received == "abc");
+  auto queued = [&] { return pair.pump->clientIO().queued(); };
+  Transport& transport = pair.client->transport();
+  constexpr std::size_t kOverhead = 22;  // of a record of TLS 1.3: header, type, tag
+  SUBCASE("as one record") {
+    std::string_view pieces[] = {"a", "b", "", "c"};
+    transport.writeSequence(pieces);
+    transport.write("d");
+    CHECK(queued() == 0);
+    pair.clock.advance(0s);
+    CHECK(queued() == 4 + kOverhead);
+    CHECK(pair.clock.getDelayedCalls().empty());
+    pair.flush();
+    CHECK(pair.server->received == "abcd");
+  }
+  SUBCASE("without waiting for a later turn if they were written in a call from below") {
+    pair.client->onData = [&](Recorder& me, std::string_view) {
+      me.transport().write("e");
+      me.transport().write("f");
+      CHECK(queued() == 0);
+    };
+    pair.server->transport().write("x");
+    pair.clock.advance(0s);
+    pair.pump->pump();
+    CHECK(queued() == 2 + kOverhead);
+    CHECK(pair.clock.getDelayedCalls().empty());
+  }
+  SUBCASE("a full record does not wait") {
+    std::string all;
+    for (int i = 0; i < 20; ++i) {
+      std::string piece(1000, static_cast<char>('a' + i));
+      transport.write(piece);
+      all += piece;
+    }
+    CHECK(queued() == 16384 + kOverhead);
+    pair.clock.advance(0s);
+    CHECK(queued() == 20'000 + 2 * kOverhead);
+    pair.flush();
+    CHECK(pair.server->received == all);
+  }
+  SUBCASE("before a large one, in order") {
+    transport.write("small ");
+    transport.write(std::string(100'000, 'L'));
+    transport.write(" small");
+    CHECK(queued() > 100'000);
+    pair.flush();
+    CHECK(pair.server->received == "small " + std::string(100'000, 'L') + " small");
+  }
+  SUBCASE("before close_notify") {
+    transport.write("last");
+    transport.loseConnection();
+    pair.pump->flush();
+    CHECK(pair.server->received == "last");
+    CHECK(pair.client->lostCleanly());
+  }
+  SUBCASE("before the peer's close_notify is answered") {
+    pair.client->onData = [](Recorder& me, std::string_view) { me.transport().write("answer"); };
+    // Both in one read; the answer must come before our own close_notify, or it could not be sent.
+    pair.server->transport().write("ask");
+    pair.server->transport().loseConnection();
+    std::size_t before = queued();
+    pair.pump->pump();
+    CHECK(queued() > before + 6 + kOverhead);
+  }
+  SUBCASE("never, once the connection is aborted") {
+    transport.write("dropped");
+    transport.abortConnection();
+    pair.flush();
+    CHECK(pair.server->received.empty());
+  }
+  pair.flush();
+  CHECK(pair.clock.getDelayedCalls().empty());
+}
+
+TEST_CASE("TLS: small writes under back-pressure keep their order, and the producer hears of it") {
+  Pair pair;
+  pair.run();
+  struct Push : RecordingProducer {
+    bool on = true;
+    void pauseProducing() override { RecordingProducer::pauseProducing(), on = false; }
+    void resumeProducing() override { RecordingProducer::resumeProducing(), on = true; }
+  } producer;
+  Transport& transport = pair.client->transport();
+  transport.registerProducer(producer, true);
+  std::string all;
+  while (producer.on) {
+    std::string piece = std::to_string(all.size()) + ' ';
+    transport.write(piece);
+    all += piece;
+    REQUIRE(all.size() < 200'000);
+  }
+  CHECK(all.size() > 60'000);
+  transport.unregisterProducer();
+  pair.flush();
+  CHECK(pair.server->received == all);
 }
 
 TEST_CASE("TLS: drained()") {
@@ -837,7 +933,7 @@ TEST_CASE("TLS: drained()") {
     pair.client->transport().write(std::string(70'000, 'c'));
     wait(*pair.client);
     CHECK(fired.empty());
-    pair.pump->flush();
+    pair.flush();
     CHECK(fired == std::vector<std::string>{"drained"});
   }
   SUBCASE("fails with the reason") {
@@ -867,7 +963,7 @@ TEST_CASE("TLS: the write limit") {
     pair.run();
     pair.client->transport().setWriteLimit(1000);
     pair.client->transport().write(std::string(1001, 'd'));
-    pair.pump->flush();
+    pair.flush();
     CHECK(pair.client->lost->check<ConnectionLost>());
   }
 }
@@ -950,4 +1046,288 @@ TEST_CASE("TLS: startTLS in mid-stream") {
   pump.flush();
   CHECK(client->lostCleanly());
   CHECK(server->lostCleanly());
+}
+
+TEST_CASE("TLS: a server selects its certificate and ALPN by the name that the client sent") {
+  auto certificateFor = [](const std::string& name) {
+    return test::makeCertificate({.commonName = name, .names = {name}, .issuer = &testPKI().authority});
+  };
+  test::Issued one = certificateFor("one.example"), many = certificateFor("*.many.example");
+  auto serving = [](const test::Issued& issued, const std::string& protocol) {
+    return optionsForServerTLS(
+        {.privateKey = issued.privateKey, .certificate = issued.certificate, .acceptableProtocols = {protocol}});
+  };
+  TLSOptions server =
+      selectServerTLS(serving(testPKI().localhost, "default"),
+                      {{"One.example", serving(one, "one")}, {"*.many.example", serving(many, "many")}});
+  CHECK_FALSE(server.isClient());
+  std::string hostname, subject, protocol;
+  SUBCASE("exactly") {
+    hostname = "ONE.example";
+    subject = "CN=one.example";
+    protocol = "one";
+  }
+  SUBCASE("by a wildcard") {
+    hostname = "www.many.example";
+    subject = "CN=*.many.example";
+    protocol = "many";
+  }
+  SUBCASE("an unknown name gets the default") {
+    hostname = "localhost";
+    subject = "CN=localhost";
+    protocol = "default";
+  }
+  SUBCASE("no name (an address) too") {
+    hostname = "127.0.0.1";
+    subject = "CN=localhost";
+    protocol = "default";
+  }
+  Pair pair;
+  pair.run(optionsForClientTLS(hostname, {.trustRoots = testPKI().authority.certificate,
+                                          .acceptableProtocols = {"one", "many", "default"}}),
+           server);
+  REQUIRE(pair.client->events.back() == "handshake");
+  CHECK(pair.client->tls().getPeerCertificate()->subject == subject);
+  CHECK(pair.client->tls().negotiatedProtocol() == protocol);
+}
+
+TEST_CASE("TLS: an unknown name does not get a wildcard's certificate of another level") {
+  Pair pair;
+  pair.run(clientFor("a.b.third.example"),
+           selectServerTLS(localhostServer(), {{"*.third.example", serverWith(testPKI().wrongName)}}));
+  CHECK(has(pair.client->lostTo<VerifyError>(), "is for \"localhost\""));
+}
+
+TEST_CASE("TLS: what a server selects decides whether clients must show a certificate") {
+  TLSOptions strict = optionsForServerTLS({.privateKey = testPKI().localhost.privateKey,
+                                           .certificate = testPKI().localhost.certificate,
+                                           .trustRoots = testPKI().authority.certificate});
+  TLSOptions open = serverWith(testPKI().wrongName);
+  TLSOptions server = selectServerTLS(open, {{"localhost", strict}});
+  Pair pair;
+  SUBCASE("for one name") {
+    pair.run(clientFor("localhost"), server);
+    CHECK(has(pair.server->lostTo<VerifyError>(), "no certificate"));
+  }
+  SUBCASE("not for the other") {
+    pair.run(clientFor("other.example"), server);
+    CHECK(pair.server->events.back() == "handshake");
+  }
+}
+
+TEST_CASE("TLS: a session that was made without a client certificate does not pass where one is required") {
+  test::Issued both = test::makeCertificate(
+      {.commonName = "both", .names = {"open.example", "strict.example"}, .issuer = &testPKI().authority});
+  std::string asked;
+  TLSOptions open = serverWith(both);
+  TLSOptions strict = optionsForServerTLS(
+      {.privateKey = both.privateKey, .certificate = both.certificate, .trustRoots = testPKI().authority.certificate});
+  bool requires_ = false;  // the same name, so that the client offers its session
+  TLSOptions server = selectServerTLS([&](const std::string&) { return requires_ ? strict : open; });
+  TLSOptions client = clientFor("open.example");
+  Pair first;
+  first.run(client, server);
+  CHECK(first.server->events.back() == "handshake");
+  requires_ = true;
+  Pair second;
+  second.run(client, server);
+  CHECK(has(second.server->lostTo<VerifyError>(), "no certificate"));
+}
+
+TEST_CASE("TLS: what selects a server's options throws, or gives options that cannot serve") {
+  Pair pair;
+  LogCapture logs;
+  SUBCASE("throws") {
+    pair.run(clientFor("localhost"),
+             selectServerTLS([](const std::string&) -> TLSOptions { throw std::domain_error("mine"); }));
+    CHECK(pair.server->lostTo<std::domain_error>() == "mine");
+    CHECK(logs.flushLoggedErrors<std::domain_error>().size() == 1);
+  }
+  SUBCASE("a client's") {
+    pair.run(clientFor("localhost"), selectServerTLS([](const std::string&) { return clientFor("localhost"); }));
+    CHECK(has(pair.server->lostTo<std::logic_error>(), "optionsForServerTLS"));
+    CHECK(logs.flushLoggedErrors<std::logic_error>().size() == 1);
+  }
+  CHECK(pair.client->lost->check<SSLError>());
+  CHECK_THROWS_AS(selectServerTLS(clientFor("localhost"), {}), std::invalid_argument);
+  CHECK_THROWS_AS(selectServerTLS(localhostServer(), {{"a", clientFor("a")}}), std::invalid_argument);
+}
+
+TEST_CASE("TLS: a server's certificate is renewed without a restart") {
+  TLSOptions current = localhostServer();
+  TLSOptions server = selectServerTLS([&](const std::string&) { return current; });
+  TLSOptions client = clientFor("localhost");
+  Pair before;
+  before.server->onData = [](Recorder& me, std::string_view data) { me.transport().write(data); };
+  before.run(client, server);
+  CHECK(before.client->tls().getPeerCertificate()->subject == "CN=localhost");
+  current = serverWith(
+      test::makeCertificate({.commonName = "renewed", .names = {"localhost"}, .issuer = &testPKI().authority}));
+  Pair after;
+  after.run(client, server);  // offers the session made with the old certificate
+  CHECK(after.client->tls().getPeerCertificate()->subject == "CN=renewed");
+  CHECK_FALSE(after.client->tls().sessionReused());
+  before.client->transport().write("still here");
+  before.flush();
+  CHECK(before.client->received == "still here");
+}
+
+TEST_CASE("TLS: trustRoots are trusted instead of the system's") {
+  test::TemporaryDirectory directory;
+  setenv("SSL_CERT_FILE", directory.write("roots.pem", testPKI().authority.certificate).c_str(), 1);
+  TLSOptions pinned = optionsForClientTLS("localhost", {.trustRoots = testPKI().selfSigned.certificate});
+  Pair other, same;
+  other.run(pinned);
+  same.run(pinned, serverWith(testPKI().selfSigned));
+  unsetenv("SSL_CERT_FILE");
+  CHECK(has(other.client->lostTo<VerifyError>(), "unknown issuer"));
+  CHECK(same.client->events.back() == "handshake");
+  // Pinned is not excused from being for the name.
+  Pair wrong;
+  wrong.run(pinned.forHostname("elsewhere.example"), serverWith(testPKI().selfSigned));
+  CHECK(has(wrong.client->lostTo<VerifyError>(), "not for \"elsewhere.example\""));
+}
+
+TEST_CASE("TLS: a server that asks for a certificate and does not require it") {
+  TLSOptions server = optionsForServerTLS({.privateKey = testPKI().localhost.privateKey,
+                                           .certificate = testPKI().localhost.certificate,
+                                           .trustRoots = testPKI().authority.certificate,
+                                           .requireCertificate = false});
+  ClientTLS client{.trustRoots = testPKI().authority.certificate};
+  Pair pair;
+  SUBCASE("takes a client without") {
+    pair.run(optionsForClientTLS("localhost", client), server);
+    CHECK(pair.server->events.back() == "handshake");
+    CHECK_FALSE(pair.server->tls().getPeerCertificate());
+  }
+  SUBCASE("sees a good one") {
+    client.clientCertificate = {testPKI().client.certificate, testPKI().client.privateKey};
+    pair.run(optionsForClientTLS("localhost", client), server);
+    CHECK(pair.server->tls().getPeerCertificate()->subject == "CN=a client");
+  }
+  SUBCASE("refuses a bad one") {
+    client.clientCertificate = {testPKI().selfSigned.certificate, testPKI().selfSigned.privateKey};
+    pair.run(optionsForClientTLS("localhost", client), server);
+    CHECK(has(pair.server->lostTo<VerifyError>(), "self-signed"));
+  }
+}
+
+TEST_CASE("TLS: sessions are resumed") {
+  TLSOptions client = optionsForClientTLS(
+      "localhost", {.trustRoots = testPKI().authority.certificate,
+                    .clientCertificate = {{testPKI().client.certificate, testPKI().client.privateKey}}});
+  TLSOptions server = optionsForServerTLS({.privateKey = testPKI().localhost.privateKey,
+                                           .certificate = testPKI().localhost.certificate,
+                                           .trustRoots = testPKI().authority.certificate,
+                                           .requireCertificate = false});
+  auto connect = [](const TLSOptions& client, const TLSOptions& server) {
+    Pair pair;
+    pair.client->onMade = [](Recorder& me) {
+      CHECK_FALSE(me.tls().sessionReused());
+      me.transport().write("hello");
+    };
+    pair.run(client, server);
+    REQUIRE(pair.client->events.back() == "handshake");
+    CHECK(pair.server->received == "hello");
+    bool reused = pair.client->tls().sessionReused();
+    CHECK(pair.server->tls().sessionReused() == reused);
+    // Who the peers are is known as well after a short handshake.
+    CHECK(pair.client->tls().getPeerCertificate()->subject.starts_with("CN="));
+    pair.client->transport().loseConnection();
+    pair.flush();
+    CHECK(pair.client->lostCleanly());
+    return reused;
+  };
+  SUBCASE("by the same options and their copies") {
+    CHECK_FALSE(connect(client, server));
+    for (int i = 0; i < 5; ++i) CHECK(connect(TLSOptions(client).forHostname("localhost"), server));
+  }
+  SUBCASE("not by other options") {
+    CHECK_FALSE(connect(client, server));
+    CHECK_FALSE(connect(clientFor("localhost"), server));
+  }
+  SUBCASE("not with other options of a server") {
+    CHECK_FALSE(connect(client, server));
+    CHECK_FALSE(connect(client, localhostServer()));
+  }
+  SUBCASE("with the certificate of the client still known") {
+    CHECK_FALSE(connect(client, server));
+    Pair pair;
+    pair.run(client, server);
+    CHECK(pair.server->tls().sessionReused());
+    CHECK(pair.server->tls().getPeerCertificate()->subject == "CN=a client");
+  }
+  SUBCASE("for the verified name alone") {
+    CHECK_FALSE(connect(client, server));
+    CHECK_FALSE(connect(client.forHostname("127.0.0.1"), server));  // verified anew
+    Pair pair;
+    pair.run(client.forHostname("elsewhere.example"), server);  // and so refused
+    CHECK(has(pair.client->lostTo<VerifyError>(), "not for \"elsewhere.example\""));
+    Pair again;
+    again.run(client.forHostname("elsewhere.example"), server);
+    CHECK(has(again.client->lostTo<VerifyError>(), "not for \"elsewhere.example\""));
+  }
+  SUBCASE("with a server that selects its options") {
+    TLSOptions selecting = selectServerTLS(localhostServer(), {{"localhost", server}});
+    CHECK_FALSE(connect(client, selecting));
+    CHECK(connect(client, selecting));
+  }
+}
+
+TEST_CASE("TLS: a handshake that takes too long") {
+  Pair pair;
+  auto silent = std::make_shared<Recorder>();
+  SUBCASE("ends a client after 30 seconds") {
+    IOPump pump(over(clientFor("localhost"), pair.client, pair.clock), silent);
+    pump.flush();
+    pair.clock.advance(29'999ms);
+    pump.flush();
+    CHECK_FALSE(pair.client->lost);
+    pair.clock.advance(1ms);
+    CHECK_FALSE(pair.client->lost);
+    pump.flush();
+    CHECK(has(pair.client->lostTo<ConnectTimeoutError>(), "30000 ms (handshakeTimeout)"));
+    CHECK(silent->lost->check<ConnectionLost>());
+  }
+  SUBCASE("ends a server, which is told the limit") {
+    TLSOptions server = optionsForServerTLS({.privateKey = testPKI().localhost.privateKey,
+                                             .certificate = testPKI().localhost.certificate,
+                                             .handshakeTimeout = 5s});
+    IOPump pump(silent, over(server, pair.server, pair.clock));
+    silent->transport().write("\x16\x03\x01");  // a beginning
+    pump.flush();
+    pair.clock.advance(5s);
+    pump.flush();
+    CHECK(has(pair.server->lostTo<ConnectTimeoutError>(), "5000 ms"));
+  }
+  SUBCASE("ends it with startTLS too, and where loseConnection waits for what was written") {
+    pair.client->onMade = [&](Recorder& me) {
+      startTLS(me, clientFor("localhost"), pair.clock);
+      me.transport().write("held");
+      me.transport().loseConnection();
+    };
+    IOPump pump(pair.client, silent);
+    pump.flush();
+    CHECK_FALSE(pair.client->lost);
+    pair.clock.advance(30s);
+    pump.flush();
+    CHECK(pair.client->lost->check<ConnectTimeoutError>());
+  }
+  SUBCASE("is waited for where there is no limit") {
+    TLSOptions client =
+        optionsForClientTLS("localhost", {.trustRoots = testPKI().authority.certificate, .handshakeTimeout = 0s});
+    IOPump pump(over(client, pair.client, pair.clock), silent);
+    pump.flush();
+    CHECK(pair.clock.getDelayedCalls().empty());
+    pair.clock.advance(24h);
+    CHECK_FALSE(pair.client->lost);
+  }
+  SUBCASE("is not one that has been finished") {
+    pair.run();
+    pair.clock.advance(1h);
+    pair.flush();
+    CHECK_FALSE(pair.client->lost);
+  }
+  CHECK(pair.clock.getDelayedCalls().empty());
+  CHECK_THROWS_AS(optionsForClientTLS("a", {.handshakeTimeout = -1s}), std::invalid_argument);
 }
