@@ -123,6 +123,11 @@ struct NotListeningError : std::logic_error {
   using logic_error::logic_error;
 };
 
+/// A signal was sent to a process that has ended.
+struct ProcessExitedAlready : std::logic_error {
+  using logic_error::logic_error;
+};
+
 struct ReactorNotRunning : std::logic_error {
   using logic_error::logic_error;
 };

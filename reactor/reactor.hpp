@@ -20,9 +20,12 @@
 
 namespace torsion {
 
+class ProcessProtocol;
+class ProcessTransport;
 class Reactor;
 class ThreadPool;
 class TLSOptions;
+struct ProcessOptions;
 
 /// The reactor of the calling thread: the one constructed last in it. The main thread has one without that, made on
 /// first use and never destroyed. In a thread of a reactor's thread pool it is that reactor, and in a thread that has
@@ -135,6 +138,19 @@ class Reactor final : public NetworkReactor, public UNIX, public UDP {
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "");
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
+
+  /// Runs a program: `executable`, sought in PATH if there is no '/' in it, with `args`, of which the first is its name
+  /// (none: `executable`). See reactor/process.hpp for the protocol and the options. Throws std::system_error if it
+  /// cannot be run. When the reactor stops, children go on and their pipes close; a child that ends while the reactor
+  /// lives and turns leaves no zombie.
+  std::shared_ptr<ProcessTransport> spawnProcess(std::shared_ptr<ProcessProtocol> protocol,
+                                                 const std::string& executable, const std::vector<std::string>& args,
+                                                 const ProcessOptions& options,
+                                                 std::source_location where = std::source_location::current());
+  std::shared_ptr<ProcessTransport> spawnProcess(std::shared_ptr<ProcessProtocol> protocol,
+                                                 const std::string& executable,
+                                                 const std::vector<std::string>& args = {},
+                                                 std::source_location where = std::source_location::current());
 
  private:
   friend Reactor& reactor();

@@ -54,6 +54,8 @@ class Disconnectable : private DisconnectableLinks {
  protected:
   Disconnectable(ReactorImpl& reactor, const std::source_location& where);
   ~Disconnectable() { leave(); }
+  /// On the list again: something of it is still to be ended.
+  void enter(ReactorImpl& reactor) noexcept;
   /// Harmless when repeated.
   void leave() noexcept {
     prev->next = next;
@@ -176,6 +178,9 @@ struct ReactorImpl {
 void enterThreadOf(Reactor& reactor) noexcept;
 
 inline Disconnectable::Disconnectable(ReactorImpl& reactor, const std::source_location& where) : where_(where) {
+  enter(reactor);
+}
+inline void Disconnectable::enter(ReactorImpl& reactor) noexcept {
   next = &reactor.open;
   prev = reactor.open.prev;
   prev->next = this;
