@@ -111,7 +111,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
 
   void connectionLost(const Failure& reason) override {
     stopCalls();
-    Failure why = reason_ ? *reason_ : reasonFor(reason);
+    const Failure why = whyLost(reason_ ? *reason_ : reasonFor(reason));
     finished_ = disconnecting_ = lost_ = true;
     pending_.clear();
     producerAtLower_ = false;

@@ -35,6 +35,12 @@ void Transport::writeSequence(std::span<const std::string_view> pieces) {
   for (const std::string_view piece : pieces) write(piece);
 }
 
+void Transport::loseConnection(const Failure& reason) {
+  if (disconnecting()) return;
+  givenUp_ = reason;
+  loseConnection();
+}
+
 Transport& Transport::inert() noexcept {
   static InertTransport transport;
   return transport;

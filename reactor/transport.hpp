@@ -3,10 +3,12 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include <deferred/deferred.hpp>
+#include <deferred/failure.hpp>
 #include <reactor/address.hpp>
 
 namespace torsion {
@@ -47,6 +49,9 @@ class Transport : public Producer {
   /// Stops reading at once, sends what is queued, waits for a registered producer to unregister, then closes.
   /// connectionLost gets ConnectionDone.
   virtual void loseConnection() = 0;
+  /// The same, with `reason` for this side's connectionLost: why it gave the connection up. Ignored when
+  /// disconnecting().
+  void loseConnection(const Failure& reason);
   /// Closes now and drops what is queued. connectionLost gets ConnectionAborted on a later turn.
   virtual void abortConnection() = 0;
   /// Sends what is queued, then ends the writing side alone. See HalfCloseableProtocol.
@@ -84,10 +89,15 @@ class Transport : public Producer {
   /// Stands in for a transport that is gone: writes nothing, is at no address.
   static Transport& inert() noexcept;
 
+ protected:
+  /// What connectionLost is to get: the reason that loseConnection was given, if it was, in place of `reason`.
+  const Failure& whyLost(const Failure& reason) const noexcept { return givenUp_ ? *givenUp_ : reason; }
+
  private:
   friend class Protocol;
   Protocol* protocol_ = nullptr;
   std::shared_ptr<Protocol> kept_;  // owns *protocol_, unless that lives on a stack
+  std::optional<Failure> givenUp_;
 };
 
 }  // namespace torsion

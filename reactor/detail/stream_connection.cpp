@@ -321,6 +321,7 @@ void StreamConnection::deliverLost() {
   if (lostDelivered_) return;
   lostDelivered_ = true;
   leave();
+  reason_ = whyLost(*reason_);
   for (const auto& waiter : std::exchange(drainWaiters_, {})) waiter.errback(*reason_);
   if (producer_) {
     callProducer(&Producer::stopProducing);

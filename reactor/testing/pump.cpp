@@ -132,6 +132,7 @@ void FakeTransport::finish(Failure reason) {
 
 void FakeTransport::deliverLost() {
   lost_ = true;
+  reason_ = whyLost(*reason_);
   for (const auto& waiter : std::exchange(drainWaiters_, {})) waiter.errback(*reason_);
   if (producer_) callProducer(&Producer::stopProducing);
   producer_ = nullptr;

@@ -29,6 +29,7 @@ class FakeTransport final : public Transport {
   bool lost() const noexcept { return lost_; }
 
   void write(std::string_view data) override;
+  using Transport::loseConnection;
   void loseConnection() override { closing_ = true; }
   void abortConnection() override;
   void loseWriteConnection() override { writeClosing_ = true; }

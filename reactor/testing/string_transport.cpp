@@ -70,7 +70,7 @@ void StringTransport::resumeProducing() {
 void StringTransportWithDisconnection::loseConnection() {
   if (disconnecting()) return;
   StringTransport::loseConnection();
-  disconnect(protocol(), ConnectionDone());
+  disconnect(protocol(), whyLost(ConnectionDone()));
 }
 
 void StringTransportWithDisconnection::abortConnection() {

@@ -46,6 +46,7 @@ class StringTransport : public Transport {
   bool writeDisconnecting() const noexcept { return writeDisconnecting_; }
 
   void write(std::string_view data) override;
+  using Transport::loseConnection;
   void loseConnection() override { disconnecting_ = true; }
   void abortConnection() override;
   void loseWriteConnection() override { writeDisconnecting_ = true; }
@@ -84,6 +85,7 @@ class StringTransport : public Transport {
 class StringTransportWithDisconnection final : public StringTransport {
  public:
   using StringTransport::StringTransport;
+  using StringTransport::loseConnection;
 
   void loseConnection() override;
   void abortConnection() override;

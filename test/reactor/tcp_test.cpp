@@ -237,6 +237,22 @@ TEST_CASE("loseConnection: what was written arrives, and both sides get Connecti
                      "cf lost ConnectionDone", "cf stopFactory"});
 }
 
+TEST_CASE("loseConnection with a reason: this side's connectionLost and factory get it, the peer ConnectionDone") {
+  Pair t;
+  t.client.made = say;
+  t.client.received = [](Protocol& p, std::string_view) {
+    p.transport().write("bye");
+    p.transport().loseConnection(std::runtime_error("had enough"));
+    p.transport().loseConnection(std::runtime_error("not this one"));
+  };
+  t.server.made = say;
+  t.run();
+  CHECK(std::count(t.log.begin(), t.log.end(), "cli lost had enough") == 1);
+  CHECK(std::count(t.log.begin(), t.log.end(), "cf lost had enough") == 1);
+  CHECK(std::count(t.log.begin(), t.log.end(), "srv data bye") == 1);
+  CHECK(std::count(t.log.begin(), t.log.end(), "srv lost ConnectionDone") == 1);
+}
+
 TEST_CASE("a client that loses its connection at once") {
   Pair t;
   t.client.made = lose;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -154,6 +155,14 @@ TEST_CASE("TLS: bytes written before and after the handshake arrive in order, an
   CHECK(pair.clock.getDelayedCalls().empty());
   CHECK_FALSE(pair.client->connected());
   pair.client->transport().write("ignored");
+}
+
+TEST_CASE("TLS: loseConnection with a reason") {
+  Pair pair;
+  pair.client->onHandshake = [](Recorder& me) { me.transport().loseConnection(std::runtime_error("had enough")); };
+  pair.run();
+  CHECK(pair.client->lostTo<std::runtime_error>() == "had enough");
+  CHECK(pair.server->lostCleanly());
 }
 
 TEST_CASE("TLS: nothing that is written goes out in clear") {

@@ -15,6 +15,7 @@ TEST_CASE("the inert transport does nothing, is nowhere, and tells producers and
   inert.write("x");
   inert.writeSequence(pieces);
   inert.loseConnection();
+  inert.loseConnection(ConnectionLost());
   inert.loseWriteConnection();
   inert.abortConnection();
   inert.pauseProducing();

@@ -115,6 +115,14 @@ TEST_CASE("FakeTransport: writeSequence writes its pieces") {
   CHECK(p.server->data == "abcd");
 }
 
+TEST_CASE("FakeTransport: loseConnection with a reason") {
+  Pair t;
+  t.client->transport().loseConnection(std::runtime_error("had enough"));
+  t.pump.flush();
+  CHECK(t.client->closedReason->getErrorMessage() == "had enough");
+  CHECK(t.server->closedReason->check<ConnectionDone>());
+}
+
 TEST_CASE("FakeTransport: what is written after loseConnection is dropped") {
   Pair p;
   p.client->transport().write("before");
