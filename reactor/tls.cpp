@@ -209,6 +209,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   bool getTcpNoDelay() const override { return transport().getTcpNoDelay(); }
   void setTcpKeepAlive(bool on) override { transport().setTcpKeepAlive(on); }
   bool getTcpKeepAlive() const override { return transport().getTcpKeepAlive(); }
+  Transport* lowerTransport() noexcept override { return &transport(); }
 
   // The handshake goes on while the protocol above reads nothing, so that it can write.
   void pauseProducing() override {

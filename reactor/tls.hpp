@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <deferred/time.hpp>
@@ -130,8 +132,8 @@ struct Certificate {
 ///  - a breach of the TLS protocol after the handshake gives ConnectionLost.
 class TLSTransport : public Transport {
  public:
-  /// Null if `transport` is no TLS.
-  static TLSTransport* from(Transport& transport) noexcept { return dynamic_cast<TLSTransport*>(&transport); }
+  /// Looks below policies, too. Null if there is no TLS.
+  static TLSTransport* from(Transport& transport) noexcept { return find<TLSTransport>(transport); }
 
   /// These are known from handshakeCompleted until connectionLost has returned; otherwise they give nothing.
   virtual std::optional<Certificate> getPeerCertificate() const = 0;
@@ -160,6 +162,11 @@ class HandshakeListener {
 std::shared_ptr<Factory> tlsFactory(TLSOptions options, std::shared_ptr<Factory> factory, Time& time = reactor());
 std::shared_ptr<ClientFactory> tlsFactory(TLSOptions options, std::shared_ptr<ClientFactory> factory,
                                           Time& time = reactor());
+template <class F>
+auto tlsFactory(TLSOptions options, std::shared_ptr<F> factory, Time& time = reactor()) {
+  using Base = std::conditional_t<std::is_base_of_v<ClientFactory, F>, ClientFactory, Factory>;
+  return tlsFactory(std::move(options), std::shared_ptr<Base>(std::move(factory)), time);
+}
 
 /// An endpoint that puts TLS under the protocols it connects. connect() gives the protocol that the factory built, and
 /// fires when `endpoint` does, before the handshake: a VerifyError arrives at connectionLost.

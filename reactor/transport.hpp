@@ -86,6 +86,17 @@ class Transport : public Producer {
   /// The protocol that this transport feeds and keeps alive; null before makeConnection and after connectionLost.
   Protocol* protocol() const noexcept { return protocol_; }
 
+  /// The transport below one that is a protocol itself, such as TLS; null for a connection of the system.
+  virtual Transport* lowerTransport() noexcept { return nullptr; }
+  /// `transport` if it is a T, else the first one below it that is; null if there is none.
+  template <class T>
+  static T* find(Transport& transport) noexcept {
+    for (Transport* t = &transport; t; t = t->lowerTransport()) {
+      if (auto* found = dynamic_cast<T*>(t)) return found;
+    }
+    return nullptr;
+  }
+
   /// Stands in for a transport that is gone: writes nothing, is at no address.
   static Transport& inert() noexcept;
 

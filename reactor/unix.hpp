@@ -9,13 +9,12 @@ namespace torsion {
 ///   if (UNIXTransport* unixTransport = UNIXTransport::from(transport())) unixTransport->sendFileDescriptor(fd);
 class UNIXTransport {
  public:
-  /// Null if `transport` is no UNIX socket.
-  static UNIXTransport* from(Transport& transport) noexcept { return dynamic_cast<UNIXTransport*>(&transport); }
+  /// Looks below TLS and policies, too. Null if there is no UNIX socket.
+  static UNIXTransport* from(Transport& transport) noexcept { return Transport::find<UNIXTransport>(transport); }
 
-  /// Sends a duplicate of `fd` with the next byte that is written; the other side gets it before that byte,
-  /// though perhaps before some earlier ones, too. `fd` may be
-  /// closed as soon as this returns. A connection that ends with no byte to send it with ends with
-  /// FileDescriptorOverrun. Throws std::system_error if `fd` cannot be duplicated.
+  /// Sends a duplicate of `fd` with the next byte that is written; the other side gets it before that byte, though
+  /// perhaps before some earlier ones, too. `fd` may be closed as soon as this returns. A connection that ends with no
+  /// byte to send it with ends with FileDescriptorOverrun. Throws std::system_error if `fd` cannot be duplicated.
   virtual void sendFileDescriptor(int fd) = 0;
 
  protected:
