@@ -25,7 +25,7 @@ class Proxy final : public Protocol {
             .addCallbacks(
                 hold([this](std::shared_ptr<Protocol> other) { join(std::static_pointer_cast<Proxy>(other)); }),
                 hold([this](const Failure& reason) {
-                  if (!connected()) return;
+                  if (lost_) return;
                   kLog.warn("{peer} cannot be forwarded: {reason}",
                             {{"peer", describe(transport().getPeer())}, {"reason", reason}});
                   transport().loseConnection();
@@ -38,6 +38,7 @@ class Proxy final : public Protocol {
   }
 
   void connectionLost(const Failure&) override {
+    lost_ = true;
     if (cancelConnecting_) cancelConnecting_->cancel();
     if (const auto other = std::exchange(other_, nullptr)) {
       other->other_.reset();
@@ -49,7 +50,7 @@ class Proxy final : public Protocol {
  private:
   void join(std::shared_ptr<Proxy> other) {
     cancelConnecting_.reset();
-    if (!connected()) return other->transport().abortConnection();
+    if (lost_) return other->transport().abortConnection();
     other_ = std::move(other);
     other_->other_ = std::static_pointer_cast<Proxy>(shared_from_this());
     transport().registerProducer(other_->transport(), true);
@@ -60,6 +61,7 @@ class Proxy final : public Protocol {
   std::shared_ptr<StreamClientEndpoint> endpoint_;
   std::shared_ptr<Proxy> other_;
   std::optional<Canceller> cancelConnecting_;
+  bool lost_ = false;
 };
 
 }  // namespace

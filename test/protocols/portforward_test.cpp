@@ -100,6 +100,7 @@ TEST_CASE("ProxyFactory: nobody to hand on to: the client is closed, and why is 
 }
 
 TEST_CASE("ProxyFactory: a client that goes before there is a connection ends the attempt") {
+  LogCapture capture;
   Forwarded t;
   REQUIRE(t.reactor.succeedOnce());
   CHECK(t.reactor.tcpClients().size() == 1);
@@ -108,4 +109,5 @@ TEST_CASE("ProxyFactory: a client that goes before there is a connection ends th
   CHECK(t.client->closed());
   t.reactor.advance(0s);
   CHECK(t.reactor.tcpClients().empty());
+  CHECK(capture.events().empty());
 }
