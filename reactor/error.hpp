@@ -119,6 +119,10 @@ struct UnsupportedAddressFamily : std::invalid_argument {
 struct NotConnectingError : std::logic_error {
   using logic_error::logic_error;
 };
+/// An endpoint that can listen once was asked again.
+struct AlreadyListened : std::logic_error {
+  using logic_error::logic_error;
+};
 struct NotListeningError : std::logic_error {
   using logic_error::logic_error;
 };

@@ -76,6 +76,23 @@ class UNIX {
   ~UNIX() = default;
 };
 
+/// Twisted's IReactorSocket, for streams. `fd` is a socket of `family`: AF_INET, AF_INET6 or AF_UNIX. It is duplicated:
+/// the caller goes on owning `fd`, and may close it now; that it does not block any more (O_NONBLOCK) holds for all
+/// that share the socket. Both throw UnsupportedAddressFamily for another family, std::invalid_argument if `fd` is no
+/// such socket, std::system_error.
+class SocketAdoption {
+ public:
+  /// Serves a socket that listen(2) was called on. When the port stops others may go on with the socket; a UNIX
+  /// socket's path stays.
+  virtual std::shared_ptr<ListeningPort> adoptStreamPort(int fd, int family, std::shared_ptr<Factory> factory) = 0;
+  /// Gives a connected socket to a protocol of `factory`, and returns that after connectionMade: or null if it
+  /// refused, when nothing happens to the socket. The end of the connection is one for all that share the socket.
+  virtual std::shared_ptr<Protocol> adoptStreamConnection(int fd, int family, std::shared_ptr<Factory> factory) = 0;
+
+ protected:
+  ~SocketAdoption() = default;
+};
+
 /// Twisted's IHostnameResolver, as a Deferred.
 class NameResolver {
  public:

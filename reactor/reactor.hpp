@@ -51,7 +51,7 @@ enum class TriggerID : std::uint64_t {};
 ///
 /// All but callFromThread() throws WrongThread in another thread. Once the destructor has begun, what would start
 /// something throws ReactorNotRunning.
-class Reactor final : public NetworkReactor, public UNIX, public UDP {
+class Reactor final : public NetworkReactor, public UNIX, public UDP, public SocketAdoption {
  public:
   Reactor();
   /// Does what shutdown does, without its triggers: ends the thread pool, closes ports and connections (protocols get
@@ -129,6 +129,8 @@ class Reactor final : public NetworkReactor, public UNIX, public UDP {
                                                      bool listenMultiple = false) override;
   std::shared_ptr<DatagramTransport> adoptDatagramPort(int fd, int family, std::shared_ptr<DatagramProtocol> protocol,
                                                        std::size_t maxPacketSize = 8192) override;
+  std::shared_ptr<ListeningPort> adoptStreamPort(int fd, int family, std::shared_ptr<Factory> factory) override;
+  std::shared_ptr<Protocol> adoptStreamConnection(int fd, int family, std::shared_ptr<Factory> factory) override;
   /// The same with TLS below the protocols of `factory` (Twisted's IReactorSSL): reactor/tls.hpp makes the options.
   std::shared_ptr<ListeningPort> listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
                                            const TLSOptions& options, int backlog = 50,

@@ -68,7 +68,7 @@ class TCPPort final : public StreamPort {
 
  private:
   Ref<StreamConnection> makeConnection(ReactorImpl& reactor, UniqueFd fd, Address peer) override {
-    return Ref<StreamConnection>(*new TCPConnection(reactor, std::move(fd), std::move(peer), where()));
+    return makeTCPConnection(reactor, std::move(fd), std::move(peer), where());
   }
 };
 
@@ -130,6 +130,16 @@ class TCPConnector final : public StreamConnector {
 };
 
 }  // namespace
+
+std::shared_ptr<StreamPort> makeTCPPort(ReactorImpl& reactor, std::shared_ptr<Factory> factory,
+                                        const std::source_location& where) {
+  return std::make_shared<TCPPort>(reactor, std::move(factory), where);
+}
+Ref<StreamConnection> makeTCPConnection(ReactorImpl& reactor, UniqueFd fd, Address peer,
+                                        const std::source_location& where) {
+  return Ref<StreamConnection>(*new TCPConnection(reactor, std::move(fd), std::move(peer), where));
+}
+
 }  // namespace detail
 
 std::shared_ptr<ListeningPort> Reactor::listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory, int backlog,
@@ -147,7 +157,7 @@ std::shared_ptr<ListeningPort> Reactor::listenTCP(std::uint16_t port, std::share
       ::bind(fd.get(), address->data(), address->size) < 0 || ::listen(fd.get(), backlog) < 0) {
     throw CannotListenError(interface, port, errno);
   }
-  auto listening = std::make_shared<TCPPort>(*impl_, std::move(factory), std::source_location::current());
+  auto listening = makeTCPPort(*impl_, std::move(factory), std::source_location::current());
   if (const int error = listening->start(std::move(fd))) throw CannotListenError(interface, port, error);
   return listening;
 }

@@ -459,18 +459,7 @@ std::shared_ptr<DatagramTransport> Reactor::adoptDatagramPort(int fd, int family
   if (family != AF_INET && family != AF_INET6) {
     throw UnsupportedAddressFamily("adoptDatagramPort: the family is neither AF_INET nor AF_INET6");
   }
-  const auto option = [fd](int name) {
-    int value = -1;
-    socklen_t size = sizeof value;
-    ::getsockopt(fd, SOL_SOCKET, name, &value, &size);
-    return value;
-  };
-  if (option(SO_TYPE) != SOCK_DGRAM || option(SO_DOMAIN) != family) {
-    throw std::invalid_argument("adoptDatagramPort: descriptor " + std::to_string(fd) +
-                                " is no UDP socket of the family given");
-  }
-  detail::UniqueFd duplicate(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
-  detail::check(duplicate.get(), "adoptDatagramPort");
+  detail::UniqueFd duplicate = detail::duplicateSocket(fd, family, SOCK_DGRAM, "adoptDatagramPort");
   const auto adopted = std::make_shared<detail::UDPPort>(*impl_, std::move(duplicate), family, maxPacketSize,
                                                          std::source_location::current());
   adopted->start(*protocol);

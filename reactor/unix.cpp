@@ -177,7 +177,7 @@ class UNIXPort final : public StreamPort {
 
  private:
   Ref<StreamConnection> makeConnection(ReactorImpl& reactor, UniqueFd fd, Address peer) override {
-    return Ref<StreamConnection>(*new UNIXConnection(reactor, std::move(fd), std::move(peer), where()));
+    return makeUNIXConnection(reactor, std::move(fd), std::move(peer), where());
   }
   // Another server may have put its own socket there.
   void closed() override {
@@ -189,7 +189,7 @@ class UNIXPort final : public StreamPort {
     lock_.reset();
   }
 
-  std::string path_;  // empty for an abstract name
+  std::string path_;  // empty for an abstract name, and for somebody else's socket
   struct stat made_ = {};
   std::unique_ptr<FilesystemLock> lock_;
 };
@@ -251,6 +251,16 @@ std::unique_ptr<FilesystemLock> takeLock(const std::string& address) {
 }
 
 }  // namespace
+
+std::shared_ptr<StreamPort> makeUNIXPort(ReactorImpl& reactor, std::shared_ptr<Factory> factory,
+                                         const std::source_location& where) {
+  return std::make_shared<UNIXPort>(reactor, std::move(factory), where, std::string(), nullptr);
+}
+Ref<StreamConnection> makeUNIXConnection(ReactorImpl& reactor, UniqueFd fd, Address peer,
+                                         const std::source_location& where) {
+  return Ref<StreamConnection>(*new UNIXConnection(reactor, std::move(fd), std::move(peer), where));
+}
+
 }  // namespace detail
 
 std::shared_ptr<ListeningPort> Reactor::listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,

@@ -1,14 +1,18 @@
 #include <reactor/detail/socket_address.hpp>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/un.h>
 
+#include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstring>
 #include <new>
+#include <stdexcept>
+#include <system_error>
 
 namespace torsion::detail {
 
@@ -82,6 +86,24 @@ Address localAddress(int fd) {
   SocketAddress address;
   if (::getsockname(fd, address.data(), &address.size) != 0) return {};
   return toAddress(address);
+}
+
+UniqueFd duplicateSocket(int fd, int family, int type, const char* what) {
+  const auto option = [fd](int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    ::getsockopt(fd, SOL_SOCKET, name, &value, &size);
+    return value;
+  };
+  if (option(SO_TYPE) != type || option(SO_DOMAIN) != family) {
+    throw std::invalid_argument(std::string(what) + ": descriptor " + std::to_string(fd) + " is no " +
+                                (type == SOCK_DGRAM ? "datagram" : "stream") + " socket of the family given");
+  }
+  UniqueFd duplicate(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!duplicate || ::fcntl(duplicate.get(), F_SETFL, ::fcntl(duplicate.get(), F_GETFL) | O_NONBLOCK) < 0) {
+    throw std::system_error(errno, std::generic_category(), what);
+  }
+  return duplicate;
 }
 
 }  // namespace torsion::detail

@@ -8,6 +8,7 @@
 #include <string>
 
 #include <reactor/address.hpp>
+#include <reactor/detail/unique_fd.hpp>
 
 namespace torsion::detail {
 
@@ -25,6 +26,9 @@ std::optional<SocketAddress> socketAddress(const std::string& literal, std::uint
 Address toAddress(const SocketAddress& address);
 /// The literal for an IPv4 or IPv6 address; empty for another.
 std::string literalOf(const Address& address);
+/// A duplicate that does not block. Throws std::invalid_argument if `fd` is no socket of that family and type, with
+/// `what`, and std::system_error.
+UniqueFd duplicateSocket(int fd, int family, int type, const char* what);
 /// Of a socket; unknown if it is not bound or connected.
 Address localAddress(int fd);
 

@@ -306,7 +306,12 @@ void StreamConnection::finish(Failure reason) {
 
 void StreamConnection::close(Failure reason) {
   reason_ = std::move(reason);
-  reactor_.poller.forget(fd());
+  if (shared_) {
+    ::shutdown(fd(), SHUT_RDWR);
+    reactor_.poller.remove(fd());
+  } else {
+    reactor_.poller.forget(fd());
+  }
   fd_.reset();
   sent_ = 0;
   queue_ = {};

@@ -88,6 +88,9 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   void pauseProducing() override { paused_ = true; }
   void resumeProducing() override;
 
+  /// Others have the socket open as well: closing it here would not end the connection.
+  void setShared() noexcept { shared_ = true; }
+
   void ref() noexcept { ++refs_; }
   void unref() noexcept {
     if (--refs_ == 0) delete this;
@@ -175,6 +178,13 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   bool writeClosed_ : 1 = false;
   bool readClosed_ : 1 = false;
   bool lostDelivered_ : 1 = false;
+  bool shared_ : 1 = false;
 };
+
+/// For a socket that somebody else has opened; as StreamConnection's constructor.
+Ref<StreamConnection> makeTCPConnection(ReactorImpl& reactor, UniqueFd fd, Address peer,
+                                        const std::source_location& where);
+Ref<StreamConnection> makeUNIXConnection(ReactorImpl& reactor, UniqueFd fd, Address peer,
+                                         const std::source_location& where);
 
 }  // namespace torsion::detail

@@ -59,4 +59,10 @@ class StreamPort : public ListeningPort,
   Address host_;
 };
 
+/// For a socket that somebody else has opened.
+std::shared_ptr<StreamPort> makeTCPPort(ReactorImpl& reactor, std::shared_ptr<Factory> factory,
+                                        const std::source_location& where);
+std::shared_ptr<StreamPort> makeUNIXPort(ReactorImpl& reactor, std::shared_ptr<Factory> factory,
+                                         const std::source_location& where);
+
 }  // namespace torsion::detail
