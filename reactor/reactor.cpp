@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <reactor/detail/descriptor_set.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/logger.hpp>
 #include <reactor/threads.hpp>
@@ -68,11 +69,14 @@ class SignalHandlers {
 ReactorImpl::ReactorImpl(Reactor& reactor, std::thread::id thread)
     : timedCalls(TimerQueue::create(reactor, thread)), reactor(reactor), thread(thread) {}
 
+ReactorImpl::~ReactorImpl() = default;
+
 void ReactorImpl::close() {
   closing = true;
   while (open.next != &open) disconnectAll();
   endThreadPool();
   names.reset();
+  descriptors.reset();
   timedCalls.reset();
   for (ThreePhaseEvent& event : events) event = {};
   threadCalls.clear();
@@ -381,6 +385,46 @@ ThreadPool& Reactor::getThreadPool() {
 void Reactor::suggestThreadPoolSize(std::size_t threads) {
   impl_->checkUsable();
   impl_->suggestThreadPoolSize(threads);
+}
+
+void Reactor::addReader(std::shared_ptr<ReadDescriptor> reader, std::source_location where) {
+  impl_->checkUsable();
+  if (!impl_->descriptors) impl_->descriptors = std::make_unique<detail::DescriptorSet>(*impl_);
+  impl_->descriptors->addReader(std::move(reader), where);
+}
+
+void Reactor::addWriter(std::shared_ptr<WriteDescriptor> writer, std::source_location where) {
+  impl_->checkUsable();
+  if (!impl_->descriptors) impl_->descriptors = std::make_unique<detail::DescriptorSet>(*impl_);
+  impl_->descriptors->addWriter(std::move(writer), where);
+}
+
+void Reactor::removeReader(const ReadDescriptor& reader) {
+  impl_->checkThread();
+  if (impl_->descriptors) impl_->descriptors->removeReader(reader);
+}
+
+void Reactor::removeWriter(const WriteDescriptor& writer) {
+  impl_->checkThread();
+  if (impl_->descriptors) impl_->descriptors->removeWriter(writer);
+}
+
+std::vector<std::shared_ptr<FileDescriptor>> Reactor::removeAll() {
+  impl_->checkThread();
+  if (!impl_->descriptors) return {};
+  return impl_->descriptors->removeAll();
+}
+
+std::vector<std::shared_ptr<ReadDescriptor>> Reactor::getReaders() const {
+  impl_->checkThread();
+  if (!impl_->descriptors) return {};
+  return impl_->descriptors->readers();
+}
+
+std::vector<std::shared_ptr<WriteDescriptor>> Reactor::getWriters() const {
+  impl_->checkThread();
+  if (!impl_->descriptors) return {};
+  return impl_->descriptors->writers();
 }
 
 }  // namespace torsion

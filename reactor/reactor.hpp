@@ -20,11 +20,14 @@
 
 namespace torsion {
 
+class FileDescriptor;
 class ProcessProtocol;
 class ProcessTransport;
+class ReadDescriptor;
 class Reactor;
 class ThreadPool;
 class TLSOptions;
+class WriteDescriptor;
 struct ProcessOptions;
 
 /// The reactor of the calling thread: the one constructed last in it. The main thread has one without that, made on
@@ -140,6 +143,19 @@ class Reactor final : public NetworkReactor, public UNIX, public UDP, public Soc
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "");
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
+
+  /// From now on, and until it is removed, reader->doRead() is called each turn in which its descriptor can be read (of
+  /// a file: each turn). Harmless when repeated; another reader of the descriptor is a std::logic_error. Throws
+  /// std::system_error for a descriptor that is not open. See reactor/descriptor.hpp.
+  void addReader(std::shared_ptr<ReadDescriptor> reader, std::source_location where = std::source_location::current());
+  void addWriter(std::shared_ptr<WriteDescriptor> writer, std::source_location where = std::source_location::current());
+  /// No more calls, not even one that is due. Nothing if it was not added.
+  void removeReader(const ReadDescriptor& reader);
+  void removeWriter(const WriteDescriptor& writer);
+  /// Removes all that were added, without connectionLost, and gives them; a reader and writer once.
+  std::vector<std::shared_ptr<FileDescriptor>> removeAll();
+  std::vector<std::shared_ptr<ReadDescriptor>> getReaders() const;
+  std::vector<std::shared_ptr<WriteDescriptor>> getWriters() const;
 
   /// Runs a program: `executable`, sought in PATH if there is no '/' in it, with `args`, of which the first is its name
   /// (none: `executable`). See reactor/process.hpp for the protocol and the options. Throws std::system_error if it

@@ -29,6 +29,7 @@
 
 namespace torsion::detail {
 
+class DescriptorSet;
 struct ReactorImpl;
 
 struct DisconnectableLinks {
@@ -70,6 +71,7 @@ class Disconnectable : private DisconnectableLinks {
 
 struct ReactorImpl {
   ReactorImpl(Reactor& reactor, std::thread::id thread);
+  ~ReactorImpl();
   /// What ~Reactor says, all but giving the memory back.
   void close();
 
@@ -123,7 +125,8 @@ struct ReactorImpl {
   void endThreadPool();
 
   StreamBuffers buffers;
-  std::unique_ptr<DNSResolver> names;  // once one has been looked up
+  std::unique_ptr<DNSResolver> names;          // once one has been looked up
+  std::unique_ptr<DescriptorSet> descriptors;  // once one has been added
   /// For handles that may outlive the reactor.
   std::shared_ptr<ReactorImpl> alive{this, [](ReactorImpl*) {}};
 
