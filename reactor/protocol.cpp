@@ -1,6 +1,16 @@
 #include <reactor/protocol.hpp>
 
+#include <reactor/logger.hpp>
+
 namespace torsion {
+namespace {
+
+const Logger& log() {
+  static const Logger logger("torsion.protocol");
+  return logger;
+}
+
+}  // namespace
 
 Protocol::~Protocol() {
   if (transport_->protocol_ == this) transport_->protocol_ = nullptr;
@@ -9,6 +19,11 @@ Protocol::~Protocol() {
 void Protocol::makeConnection(Transport& transport) {
   attachTransport(transport);
   connectionMade();
+}
+
+void Protocol::notifyOnDisconnect(UniqueFunction<void()> f) {
+  if (!onDisconnect_) onDisconnect_ = std::make_unique<std::vector<UniqueFunction<void()>>>();
+  onDisconnect_->push_back(std::move(f));
 }
 
 void Protocol::attachTransport(Transport& transport) noexcept {
@@ -26,8 +41,16 @@ void Protocol::detachTransport() noexcept {
   transport_ = &Transport::inert();
   if (old.protocol_ != this) return;
   old.protocol_ = nullptr;
-  // Last: it may destroy this protocol.
-  std::shared_ptr<Protocol> dropped = std::move(old.kept_);
+  // Goes last: it may destroy this protocol.
+  const std::shared_ptr<Protocol> dropped = std::move(old.kept_);
+  if (!onDisconnect_) return;
+  for (auto& f : *std::exchange(onDisconnect_, nullptr)) {
+    try {
+      f();
+    } catch (...) {
+      log().failure("Unhandled error in a callback of notifyOnDisconnect", Failure::current());
+    }
+  }
 }
 
 }  // namespace torsion

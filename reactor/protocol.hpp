@@ -5,8 +5,10 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include <deferred/failure.hpp>
+#include <deferred/function.hpp>
 #include <reactor/address.hpp>
 #include <reactor/transport.hpp>
 
@@ -34,6 +36,9 @@ class Protocol : public std::enable_shared_from_this<Protocol> {
   /// True between makeConnection and connectionLost.
   bool connected() const noexcept { return transport_->protocol() == this; }
 
+  /// Calls f() once the connection is gone, after connectionLost has returned. What it throws is logged.
+  void notifyOnDisconnect(UniqueFunction<void()> f);
+
   /// Called by transports: attaches `transport` and calls connectionMade().
   void makeConnection(Transport& transport);
   /// Called by transports: attaches `transport`, which keeps this protocol alive from now on, in place of the present
@@ -54,6 +59,7 @@ class Protocol : public std::enable_shared_from_this<Protocol> {
 
  private:
   Transport* transport_ = &Transport::inert();
+  std::unique_ptr<std::vector<UniqueFunction<void()>>> onDisconnect_;
 };
 
 /// Mix in to keep a connection whose peer has closed only its writing side (Twisted's IHalfCloseableProtocol). Without

@@ -3,11 +3,15 @@
 #include <doctest/doctest.h>
 
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include <deferred/functions.hpp>
 #include <reactor/error.hpp>
+#include <reactor/testing/accumulating_protocol.hpp>
+#include <reactor/testing/log_capture.hpp>
+#include <reactor/testing/string_transport.hpp>
 
 using namespace torsion;
 
@@ -164,4 +168,20 @@ TEST_CASE("makeFactory takes callables with and without the address, forProtocol
   int alive = 0;
   auto made = forProtocol<Greeter>(&alive)->buildProtocol(peer);
   CHECK(alive == 1);
+}
+
+TEST_CASE("notifyOnDisconnect: each callback is called once, after connectionLost; what it throws is logged") {
+  LogCapture capture;
+  std::string events;
+  auto protocol = std::make_shared<AccumulatingProtocol>();
+  StringTransportWithDisconnection transport;
+  protocol->makeConnection(transport);
+  protocol->notifyOnDisconnect([&] { events += protocol->closed() ? "first " : "too early "; });
+  protocol->notifyOnDisconnect([&] { throw std::domain_error("bad"); });
+  protocol->notifyOnDisconnect([&] { events += "last"; });
+  transport.loseConnection();
+  CHECK(events == "first last");
+  CHECK(capture.flushLoggedErrors<std::domain_error>().size() == 1);
+  protocol->detachTransport();
+  CHECK(events == "first last");
 }
