@@ -30,13 +30,18 @@ void MessageReceiver::dataReceived(std::string_view data) {
   receiving_ = true;
   struct Keep {
     MessageReceiver& self;
+    std::string& joined;
     ~Keep() {
-      self.kept_.assign(self.input_).append(self.late_);
+      if (!self.transport().disconnecting()) {
+        // Without a copy where nothing was taken: a long message comes in many pieces.
+        self.kept_ = self.input_.size() == joined.size() ? std::move(joined) : std::string(self.input_);
+        self.kept_ += self.late_;
+      }
       self.input_ = {};
       self.late_ = {};
       self.receiving_ = false;
     }
-  } keep{*this};
+  } keep{*this, joined};
   while (!paused_ && !transport().disconnecting()) {
     if (!input_.empty() && receive()) continue;
     if (late_.empty()) break;

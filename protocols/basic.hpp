@@ -1,6 +1,7 @@
 // Protocols that cut the stream into lines or strings (twisted.protocols.basic).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <istream>
@@ -43,6 +44,9 @@ class MessageReceiver : public Protocol {
   void stopProducing();
 
  protected:
+  /// Lengths up to here can be counted with.
+  static constexpr std::size_t kGreatestMaxLength = std::numeric_limits<std::size_t>::max() / 16;
+
   /// Takes one message off the front of input() and delivers it; false: it is not complete yet.
   virtual bool receive() = 0;
 
@@ -92,7 +96,7 @@ class LineReceiver : public MessageReceiver {
   void setDelimiter(std::string delimiter);
   const std::string& delimiter() const noexcept { return delimiter_; }
   /// 16,384 bytes at first, without the delimiter (Twisted's MAX_LENGTH).
-  void setMaxLength(std::size_t bytes) noexcept { maxLength_ = bytes; }
+  void setMaxLength(std::size_t bytes) noexcept { maxLength_ = std::min(bytes, kGreatestMaxLength); }
   std::size_t maxLength() const noexcept { return maxLength_; }
 
  protected:
@@ -114,7 +118,7 @@ class StringReceiver : public MessageReceiver {
   virtual void stringReceived(std::string_view string) { (void)string; }
 
   /// 99,999 bytes at first (Twisted's MAX_LENGTH). A string is kept until it is complete: this bounds the memory.
-  void setMaxLength(std::size_t bytes) noexcept { maxLength_ = bytes; }
+  void setMaxLength(std::size_t bytes) noexcept { maxLength_ = std::min(bytes, kGreatestMaxLength); }
   std::size_t maxLength() const noexcept { return maxLength_; }
 
  private:

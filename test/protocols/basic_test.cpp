@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <sstream>
@@ -262,12 +263,27 @@ TEST_CASE("NetstringReceiver: what is no netstring ends the connection at the fi
   CHECK(lostTo("100000") == "a string has 100000 bytes, more than the 99999 that are allowed");
 }
 
-TEST_CASE("NetstringReceiver: a claimed length is no memory, and no overflow") {
-  OnString<Netstrings> t;
-  t.protocol->setMaxLength(std::numeric_limits<std::size_t>::max() / 100);
-  t.feed("99999999999999999999999999999999999999:");
-  REQUIRE(t.protocol->lost);
-  CHECK(t.protocol->lost->check<StringTooLongError>());
+TEST_CASE("MessageReceiver: no limit to speak of, and no overflow") {
+  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
+  OnString<Lines> lines;
+  lines.protocol->setMaxLength(kMost);
+  lines.feed("a\r\nb");
+  CHECK(lines.protocol->got == Strings{"a"});
+  CHECK_FALSE(lines.protocol->lost);
+  OnString<Netstrings> strings;
+  strings.protocol->setMaxLength(kMost);
+  strings.feed("18446744073709551619:abc,");  // 2^64 + 3
+  REQUIRE(strings.protocol->lost);
+  CHECK(strings.protocol->lost->check<StringTooLongError>());
+}
+
+TEST_CASE("MessageReceiver: a long string costs as much as it is long, in whatever pieces it comes") {
+  OnString<Strs<Int32StringReceiver>> t;
+  const std::string string(32'000'000, 'x');
+  t.protocol->setMaxLength(string.size());
+  t.protocol->sendString(string);
+  t.feed(t.transport.value(), 1460);
+  CHECK(t.protocol->got == Strings{string});
 }
 
 TEST_CASE_TEMPLATE("IntNStringReceiver: strings of any length, cut anywhere", Length, std::uint8_t, std::uint16_t,
