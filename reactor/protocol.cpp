@@ -43,8 +43,9 @@ void Protocol::detachTransport() noexcept {
   old.protocol_ = nullptr;
   // Goes last: it may destroy this protocol.
   const std::shared_ptr<Protocol> dropped = std::move(old.kept_);
-  if (!onDisconnect_) return;
-  for (auto& f : *std::exchange(onDisconnect_, nullptr)) {
+  const auto callbacks = std::exchange(onDisconnect_, nullptr);
+  if (!callbacks) return;
+  for (auto& f : *callbacks) {
     try {
       f();
     } catch (...) {
