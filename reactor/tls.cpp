@@ -213,9 +213,9 @@ class TLSProtocol final : public Protocol, public TLSTransport {
 
   // The handshake goes on while the protocol above reads nothing, so that it can write.
   void pauseProducing() override {
-    if (readPaused_ || disconnecting_) return;
-    readPaused_ = true;
+    if (disconnecting_) return;
     stop(resumeCall_);
+    if (std::exchange(readPaused_, true)) return;
     if (open_) transport().pauseProducing();
   }
 

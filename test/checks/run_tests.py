@@ -95,7 +95,7 @@ def main():
         nonlocal passed, failed
         good, bad = count(test, status, output)
         passed, failed = passed + good, failed + bad
-        if bad or options.verbose:
+        if bad or options.verbose or (not good and "doctest" not in test["suite"]):  # it says why it did not run
             sys.stdout.write(output if output.endswith("\n") or not output else output + "\n")
         if bad:
             reason = f"took longer than {test['timeout']} s" if status is None else f"exit status {status}"

@@ -21,6 +21,7 @@
 #include <reactor/protocol.hpp>
 #include <reactor/reactor.hpp>
 #include <reactor/testing/log_capture.hpp>
+#include <test/support/resources.hpp>
 #include <test/support/turns.hpp>
 
 using namespace torsion;
@@ -850,6 +851,38 @@ TEST_CASE("a push producer is paused above 64 KiB and resumed when the queue is 
   CHECK(producer->resumes == 5);
   CHECK_FALSE(producer->stopped);
   CHECK(std::count(t.log.begin(), t.log.end(), "srv lost ConnectionDone") == 1);
+}
+
+TEST_CASE("a peer that does not read: a producer that obeys stops, and memory stays where it is") {
+  constexpr std::size_t kTotal = 200 << 20;
+  Pair pair;
+  pair.client.made = [](Protocol& p) { p.transport().pauseProducing(); };
+  pair.connectAndWait();
+  const std::size_t before = test::memoryInUse();
+  Push push(pair.serverProtocol->transport(), kTotal);
+  pair.serverProtocol->transport().registerProducer(push, true);
+  push.go();
+  std::size_t most = 0;
+  const auto turn = [&] {
+    spin(pair.reactor, 1);
+    most = std::max(most, test::memoryInUse() - before);
+  };
+  for (int i = 0; i < 200; ++i) turn();
+  CHECK(push.paused);
+  const std::size_t stalled = push.left;
+  CHECK(stalled > kTotal / 4 * 3);  // the rest is in the kernel, and 64 KiB here
+  for (int i = 0; i < 200; ++i) turn();
+  CHECK(push.left == stalled);
+  // When the peer reads, all of it comes.
+  pair.clientProtocol->transport().resumeProducing();
+  runUntil(pair.reactor, [&] {
+    turn();
+    return pair.clientProtocol->bytes == kTotal;
+  });
+  CHECK(most < 512 * 1024);
+  CHECK(push.done);
+  lose(*pair.serverProtocol);
+  pair.runUntilOver();
 }
 
 TEST_CASE("a pull producer is asked when it registers and whenever the queue is empty") {

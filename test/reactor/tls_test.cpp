@@ -1,7 +1,12 @@
 #include <reactor/tls.hpp>
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <memory>
@@ -12,12 +17,15 @@
 
 #include <reactor/error.hpp>
 #include <reactor/interfaces.hpp>
+#include <reactor/reactor.hpp>
 #include <reactor/testing/clock.hpp>
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/testing/pump.hpp>
 #include <reactor/testing/string_transport.hpp>
 #include <test/support/certificates.hpp>
 #include <test/support/process.hpp>
+#include <test/support/resources.hpp>
+#include <test/support/turns.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
@@ -682,6 +690,22 @@ TEST_CASE("TLS: a paused protocol gets nothing, while the handshake goes on") {
   }
 }
 
+TEST_CASE("TLS: what came with the end of the handshake waits while the protocol is paused, also if it pauses again") {
+  Pair pair;
+  pair.server->onMade = [](Recorder& me) { me.transport().pauseProducing(); };
+  pair.client->onMade = [](Recorder& me) { me.transport().write("early"); };
+  pair.run();
+  Transport& transport = pair.server->transport();
+  transport.resumeProducing();
+  transport.pauseProducing();
+  pair.clock.advance(0s);
+  pair.flush();
+  CHECK(pair.server->received.empty());
+  transport.resumeProducing();
+  pair.flush();
+  CHECK(pair.server->received == "early");
+}
+
 TEST_CASE("TLS: pauseProducing in dataReceived stops the next delivery") {
   Pair pair;
   pair.client->onData = [](Recorder& me, std::string_view) { me.transport().pauseProducing(); };
@@ -1339,4 +1363,164 @@ TEST_CASE("TLS: a handshake that takes too long") {
   }
   CHECK(pair.clock.getDelayedCalls().empty());
   CHECK_THROWS_AS(optionsForClientTLS("a", {.handshakeTimeout = -1s}), std::invalid_argument);
+}
+
+// Over sockets, with the time of the handshakes in the test's hand.
+TEST_CASE("TLS: a thousand peers that break their handshakes get typed errors, and nothing of them is held") {
+  constexpr std::size_t kPeers = 1000;
+  const test::DescriptorLimit limit(2 * kPeers + 100);
+  REQUIRE(test::DescriptorLimit::now() >= 2 * kPeers + 100);
+  LogCapture log;
+  Reactor reactor;
+  Clock clock;
+  std::vector<std::shared_ptr<Recorder>> servers;
+  std::size_t lost = 0;
+  auto factory = tlsFactory(localhostServer(), makeFactory([&] {
+                              auto& server = *servers.emplace_back(std::make_shared<Recorder>());
+                              server.onLost = [&](Recorder&) { ++lost; };
+                              return servers.back();
+                            }),
+                            clock);
+  auto port = reactor.listenTCP(0, factory, 2000, "127.0.0.1");
+  const std::uint16_t number = std::get<IPv4Address>(port->getHost()).port;
+
+  std::function<void(int)> speak;  // what a peer does when it is connected
+  bool finished = false;           // of itself
+  std::vector<int> resets;         // those to be closed when the server has accepted them
+  std::size_t timedOut = 0, refused = 0, reset = 0;
+  const auto wave = [&] {
+    servers.clear();
+    lost = timedOut = refused = reset = 0;
+    std::vector<int> peers;
+    for (std::size_t i = 0; i < kPeers; ++i) {
+      const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      sockaddr_in address{};
+      address.sin_family = AF_INET;
+      address.sin_port = htons(number);
+      address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+      REQUIRE(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+      peers.push_back(fd);
+      speak(fd);
+    }
+    test::runUntil(reactor, [&] { return servers.size() == kPeers; });
+    for (const int fd : std::exchange(resets, {})) ::close(fd);
+    if (!finished) {
+      test::spin(reactor);
+      CHECK(lost == 0);
+      CHECK(clock.getDelayedCalls().size() == kPeers);
+      clock.advance(kHandshakeTimeout);
+    }
+    test::runUntil(reactor, [&] { return lost == kPeers; });
+    for (const auto& server : servers) {
+      if (server->lost->check<ConnectTimeoutError>()) {
+        ++timedOut;
+      } else if (server->lost->check<SSLError>()) {
+        ++refused;
+      } else if (server->lost->check<ConnectionLost>()) {
+        ++reset;
+      }
+      CHECK(server->events == std::vector<std::string>{"made", "lost"});
+      CHECK_FALSE(server->connected());
+    }
+    if (reset == 0) {
+      for (const int fd : peers) ::close(fd);
+    }
+    servers.clear();
+    servers.shrink_to_fit();
+    CHECK(clock.getDelayedCalls().empty());
+  };
+  const std::string hello("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11);  // the beginning of a ClientHello
+
+  SUBCASE("that say nothing") {
+    speak = [](int) {};
+    wave();
+    CHECK(timedOut == kPeers);
+  }
+  SUBCASE("that stop in the middle") {
+    speak = [&](int fd) { ::send(fd, hello.data(), hello.size(), 0); };
+    wave();
+    CHECK(timedOut == kPeers);
+  }
+  SUBCASE("that close in the middle") {
+    finished = true;
+    speak = [&](int fd) {
+      ::send(fd, hello.data(), hello.size(), 0);
+      ::shutdown(fd, SHUT_WR);
+    };
+    wave();
+    CHECK(refused == kPeers);
+  }
+  SUBCASE("that send noise") {
+    finished = true;
+    speak = [](int fd) {
+      const std::string noise(3000, '\xee');
+      ::send(fd, noise.data(), noise.size(), 0);
+    };
+    wave();
+    CHECK(refused == kPeers);
+  }
+  SUBCASE("that reset in the middle") {
+    finished = true;
+    speak = [&](int fd) {
+      const linger hard{1, 0};
+      ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
+      ::send(fd, hello.data(), hello.size(), 0);
+      resets.push_back(fd);
+    };
+    wave();
+    CHECK(reset == kPeers);
+  }
+  // The second wave finds what tables and caches the first has left.
+  const std::size_t descriptors = test::openDescriptors(), memory = test::memoryInUse();
+  wave();
+  CHECK(test::openDescriptors() == descriptors);
+  CHECK(test::memoryInUse() < memory + 64 * 1024);
+  CHECK(log.flushLoggedErrors().empty());
+}
+
+TEST_CASE("TLS: a peer that does not read holds up a producer that obeys, and memory with it") {
+  constexpr std::size_t kTotal = 200 << 20;
+  Reactor reactor;
+  auto server = std::make_shared<Recorder>(), client = std::make_shared<Recorder>();
+  auto port = reactor.listenSSL(0, makeFactory([&] { return server; }), localhostServer(), 50, "127.0.0.1");
+  struct Connecting : ClientFactory {
+    explicit Connecting(std::shared_ptr<Protocol> protocol) : protocol(std::move(protocol)) {}
+    std::shared_ptr<Protocol> buildProtocol(const Address&) override { return std::exchange(protocol, nullptr); }
+    std::shared_ptr<Protocol> protocol;
+  };
+  reactor.connectSSL("127.0.0.1", std::get<IPv4Address>(port->getHost()).port, std::make_shared<Connecting>(client),
+                     clientFor("127.0.0.1"));
+  client->onHandshake = [](Recorder& me) { me.transport().pauseProducing(); };
+  test::runUntil(reactor, [&] { return server->events.size() == 2 && client->events.size() == 2; });
+  const std::size_t before = test::memoryInUse();
+  RecordingProducer producer;
+  std::size_t written = 0, most = 0;
+  bool paused = false;
+  const auto produce = [&] {
+    while (!paused && written < kTotal) {
+      server->transport().write(std::string(10'000, 'x'));
+      written += 10'000;
+      most = std::max(most, test::memoryInUse() - before);
+    }
+  };
+  producer.onPause = [&] { paused = true; };
+  producer.onResume = [&] {
+    paused = false;
+    produce();
+  };
+  server->transport().registerProducer(producer, true);
+  produce();
+  test::spin(reactor, 200);
+  CHECK(paused);
+  CHECK(written < kTotal / 4);  // what the kernel takes, and 64 KiB
+  CHECK(most < 512 * 1024);
+  const std::size_t stalled = written;
+  test::spin(reactor, 200);
+  CHECK(written == stalled);
+  client->transport().resumeProducing();
+  test::runUntil(reactor, [&] { return written > stalled + (1 << 20); });
+  CHECK(most < 512 * 1024 + client->received.capacity());
+  server->transport().unregisterProducer();
+  server->transport().abortConnection();
+  test::runUntil(reactor, [&] { return client->lost && server->lost; });
 }
