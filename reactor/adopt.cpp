@@ -1,6 +1,8 @@
 #include <reactor/adopt.hpp>
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -40,6 +42,11 @@ void checkFamily(int family, const char* what) {
   if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) {
     throw UnsupportedAddressFamily(std::string(what) + ": the family is none of AF_INET, AF_INET6 and AF_UNIX");
   }
+}
+
+void setNoDelay(int fd) {
+  const int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 }  // namespace
@@ -98,6 +105,7 @@ std::shared_ptr<ListeningPort> Reactor::adoptStreamPort(int fd, int family, std:
   if (!listening) throw std::invalid_argument("adoptStreamPort: nobody has called listen(2) on this socket");
   auto port =
       (family == AF_UNIX ? makeUNIXPort : makeTCPPort)(*impl_, std::move(factory), std::source_location::current());
+  if (family != AF_UNIX) setNoDelay(duplicate.get());  // accepted connections inherit it
   if (const int error = port->start(std::move(duplicate))) throw std::system_error(error, std::generic_category());
   return port;
 }
@@ -123,6 +131,7 @@ std::shared_ptr<Protocol> Reactor::adoptStreamConnection(int fd, int family, std
   auto connection = (family == AF_UNIX ? makeUNIXConnection : makeTCPConnection)(*impl_, std::move(duplicate), address,
                                                                                  std::source_location::current());
   connection->setShared();
+  connection->setTcpNoDelay(true);
   connection->start(protocol);
   return protocol;
 }

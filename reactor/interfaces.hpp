@@ -77,9 +77,9 @@ class UNIX {
 };
 
 /// Twisted's IReactorSocket, for streams. `fd` is a socket of `family`: AF_INET, AF_INET6 or AF_UNIX. It is duplicated:
-/// the caller goes on owning `fd`, and may close it now; that it does not block any more (O_NONBLOCK) holds for all
-/// that share the socket. Both throw UnsupportedAddressFamily for another family, std::invalid_argument if `fd` is no
-/// such socket, std::system_error.
+/// the caller goes on owning `fd`, and may close it now; that it does not block any more (O_NONBLOCK), and TCP
+/// sends at once (TCP_NODELAY), holds for all that share the socket. Both throw UnsupportedAddressFamily for another
+/// family, std::invalid_argument if `fd` is no such socket, std::system_error.
 class SocketAdoption {
  public:
   /// Serves a socket that listen(2) was called on. When the port stops others may go on with the socket; a UNIX

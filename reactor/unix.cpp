@@ -150,6 +150,12 @@ class UNIXConnection final : public StreamConnection, public UNIXTransport {
         received.emplace_back(descriptor);
       }
     }
+    if (message.msg_flags & MSG_CTRUNC) {
+      finish(ConnectionLost(
+          "A descriptor that the other side sent was lost: this process is out of file descriptors. Raise the limit "
+          "(ulimit -n), or close some."));
+      return n;
+    }
     for (UniqueFd& descriptor : received) {
       auto* receiver = dynamic_cast<FileDescriptorReceiver*>(protocol());
       if (!receiver) {

@@ -205,9 +205,40 @@ TEST_CASE("ProtocolWrapper: the wrapped protocol is connected as without it") {
     c.flush();
     CHECK(source.events == "prs");
   }
+  SUBCASE("drained, and half-closing") {
+    transport.write(std::string(70000, 'x'));
+    const auto drained = transport.drained();
+    CHECK_FALSE(drained.called());
+    c.flush();
+    CHECK(drained.called());
+    transport.loseWriteConnection();
+    c.flush();
+    CHECK(c.client->closedReason->check<ConnectionDone>());
+  }
   CHECK(clock.getDelayedCalls().empty());
   CHECK_FALSE(servers->latest->connected());
   servers->latest->transport().write("x");  // inert
+}
+
+TEST_CASE("ProtocolWrapper: TCP's options are those of the transport below") {
+  struct Below : StringTransport {
+    void setTcpNoDelay(bool on) override { noDelay = on; }
+    bool getTcpNoDelay() const override { return noDelay; }
+    void setTcpKeepAlive(bool on) override { keepAlive = on; }
+    bool getTcpKeepAlive() const override { return keepAlive; }
+    bool noDelay = true, keepAlive = false;
+  } below;
+  const auto servers = std::make_shared<ServerFactory>();
+  Clock clock;
+  const auto wrapper = std::make_shared<TimeoutFactory>(servers, 10s, clock)->buildProtocol({});
+  wrapper->makeConnection(below);
+  Transport& transport = servers->latest->transport();
+  CHECK(transport.getTcpNoDelay());
+  CHECK_FALSE(transport.getTcpKeepAlive());
+  transport.setTcpNoDelay(false);
+  transport.setTcpKeepAlive(true);
+  CHECK_FALSE(below.noDelay);
+  CHECK(below.keepAlive);
 }
 
 TEST_CASE("ProtocolWrapper: what the wrapped protocol throws ends the connection with it") {

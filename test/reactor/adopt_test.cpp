@@ -171,6 +171,24 @@ TEST_CASE("adoptStreamConnection: a connected socket; its end is one for all tha
   }
 }
 
+TEST_CASE("adopted TCP sockets send at once, as the reactor's own do") {
+  Reactor reactor;
+  std::uint16_t number = 0;
+  const UniqueFd listening = listeningSocket(&number);
+  auto accepted = std::make_shared<AccumulatingProtocol>(), adopted = std::make_shared<AccumulatingProtocol>();
+  reactor.adoptStreamPort(listening.get(), AF_INET, makeFactory([&] { return accepted; }));
+  const UniqueFd client(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(number);
+  REQUIRE(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  reactor.adoptStreamConnection(client.get(), AF_INET, makeFactory([&] { return adopted; }));
+  runUntil(reactor, [&] { return accepted->made; });
+  CHECK(accepted->transport().getTcpNoDelay());
+  CHECK(adopted->transport().getTcpNoDelay());
+}
+
 TEST_CASE("AdoptedStreamServerEndpoint: once; it owns the descriptor") {
   Reactor reactor;
   std::uint16_t number = 0;

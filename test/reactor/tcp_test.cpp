@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +10,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -772,12 +772,7 @@ TEST_CASE("out of file descriptors: connections are shed, other work goes on, an
   };
   // The client's sockets come first, then what is left is used up.
   const int clients[] = {connectBlocking(), connectBlocking(), connectBlocking()};
-  rlimit old{};
-  ::getrlimit(RLIMIT_NOFILE, &old);
-  const rlimit low{std::min<rlim_t>(old.rlim_cur, 256), old.rlim_max};
-  ::setrlimit(RLIMIT_NOFILE, &low);
-  std::vector<int> hogs;
-  for (int fd; (fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) hogs.push_back(fd);
+  std::optional<torsion::test::NoDescriptors> none(std::in_place);
 
   auto closedByPeer = [](int fd) {
     char byte;
@@ -789,8 +784,7 @@ TEST_CASE("out of file descriptors: connections are shed, other work goes on, an
   CHECK(accepted == 0);
   CHECK(logged.events().size() == 1);
 
-  for (const int fd : hogs) ::close(fd);
-  ::setrlimit(RLIMIT_NOFILE, &old);
+  none.reset();
   const int late = connectBlocking();
   runUntil(reactor, [&] { return accepted == 1; });
   ::close(late);

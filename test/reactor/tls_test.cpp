@@ -979,6 +979,40 @@ TEST_CASE("TLS: drained()") {
   }
 }
 
+TEST_CASE("TLS: loseWriteConnection ends both directions, as TLS has no half-closing here") {
+  Pair pair;
+  pair.run();
+  pair.client->transport().write("last");
+  pair.client->transport().loseWriteConnection();
+  CHECK(pair.client->transport().disconnecting());
+  pair.client->transport().write("ignored");
+  pair.flush();
+  CHECK(pair.server->received == "last");
+  CHECK(pair.client->lostCleanly());
+  CHECK(pair.server->lostCleanly());
+}
+
+TEST_CASE("TLS: TCP's options are those of the transport below") {
+  struct Below : StringTransport {
+    void setTcpNoDelay(bool on) override { noDelay = on; }
+    bool getTcpNoDelay() const override { return noDelay; }
+    void setTcpKeepAlive(bool on) override { keepAlive = on; }
+    bool getTcpKeepAlive() const override { return keepAlive; }
+    bool noDelay = true, keepAlive = false;
+  } below;
+  Clock clock;
+  auto client = std::make_shared<Recorder>();
+  const auto tls = over(clientFor("localhost"), client, clock);
+  tls->makeConnection(below);
+  Transport& transport = client->transport();
+  CHECK(transport.getTcpNoDelay());
+  CHECK_FALSE(transport.getTcpKeepAlive());
+  transport.setTcpNoDelay(false);
+  transport.setTcpKeepAlive(true);
+  CHECK_FALSE(below.noDelay);
+  CHECK(below.keepAlive);
+}
+
 TEST_CASE("TLS: the write limit") {
   Pair pair;
   SUBCASE("holds before the handshake") {

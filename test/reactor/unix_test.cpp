@@ -18,6 +18,7 @@
 #include <system_error>
 #include <vector>
 
+#include <reactor/detail/unique_fd.hpp>
 #include <reactor/error.hpp>
 #include <reactor/lockfile.hpp>
 #include <reactor/protocol.hpp>
@@ -25,11 +26,14 @@
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/unix.hpp>
 #include <test/support/process.hpp>
+#include <test/support/resources.hpp>
 #include <test/support/turns.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
+using torsion::detail::UniqueFd;
 using torsion::test::runUntil;
+using torsion::test::spin;
 namespace fs = std::filesystem;
 
 namespace {
@@ -61,6 +65,12 @@ struct DescriptorRecorder : Recorder, FileDescriptorReceiver {
   std::vector<int> descriptors;
   std::vector<std::size_t> before;
   bool thrown = false;
+};
+
+struct HalfRecorder : Recorder, HalfCloseableProtocol {
+  void readConnectionLost() override { events += "read lost "; }
+  void writeConnectionLost() override { events += "write lost "; }
+  std::string events;
 };
 
 struct RecordingClientFactory : ClientFactory {
@@ -350,6 +360,121 @@ TEST_CASE("a descriptor with no byte to go with: FileDescriptorOverrun; one that
   CHECK_FALSE(t.client->reason);
   runUntil(t.reactor, [&] { return t.client->reason.has_value(); });
   CHECK(t.client->reason->check<FileDescriptorOverrun>());
+}
+
+TEST_CASE("half-closing: what was written arrives before the end of file, and the other direction goes on") {
+  Pair<HalfRecorder> t;
+  t.connect();
+  t.client->transport().write("last");
+  t.client->transport().loseWriteConnection();
+  t.client->transport().write("ignored");
+  runUntil(t.reactor, [&] { return !t.server->events.empty(); });
+  CHECK(t.server->received == "last");
+  t.server->transport().write("still here");
+  runUntil(t.reactor, [&] { return t.client->received == "still here"; });
+  CHECK_FALSE(t.client->reason);
+  CHECK_FALSE(t.server->reason);
+  t.server->transport().loseWriteConnection();
+  runUntil(t.reactor, [&] { return t.client->reason && t.server->reason; });
+  CHECK(t.server->events == "read lost write lost ");
+  CHECK(t.server->reason->check<ConnectionDone>());
+  CHECK(t.client->reason->check<ConnectionDone>());
+}
+
+TEST_CASE("drained fires when the other side has read, descriptors and all, or fails when the connection ends") {
+  Pair<DescriptorRecorder> t;
+  t.connect();
+  Transport& client = t.client->transport();
+  bool fired = false;
+  client.drained().addCallback([&] { fired = true; });
+  CHECK(fired);
+
+  t.server->transport().pauseProducing();
+  client.write(std::string(2'000'000, 'x'));
+  UNIXTransport::from(client)->sendFileDescriptor(0);
+  client.write(std::string(2'000'000, 'y'));
+  std::string outcome;
+  client.drained().addCallback([&] { outcome = "drained"; }).addErrback([&](const ConnectionAborted&) {
+    outcome = "aborted";
+  });
+  spin(t.reactor, 50);
+  CHECK(outcome.empty());
+  SUBCASE("read") {
+    t.server->transport().resumeProducing();
+    runUntil(t.reactor, [&] { return t.server->received.size() == 4'000'000; });
+    CHECK(outcome == "drained");
+    CHECK(t.server->descriptors.size() == 1);
+  }
+  SUBCASE("aborted") {
+    client.abortConnection();
+    runUntil(t.reactor, [&] { return t.client->reason.has_value(); });
+    CHECK(outcome == "aborted");
+  }
+}
+
+TEST_CASE("a UNIX socket has none of TCP's options") {
+  Pair t;
+  t.connect();
+  Transport& client = t.client->transport();
+  client.setTcpNoDelay(true);
+  client.setTcpKeepAlive(true);
+  CHECK_FALSE(client.getTcpNoDelay());
+  CHECK_FALSE(client.getTcpKeepAlive());
+}
+
+TEST_CASE("out of file descriptors: a UNIX port closes connections as they come, and recovers") {
+  torsion::test::TemporaryDirectory directory;
+  const std::string name = directory.path() + "/socket";
+  LogCapture log;
+  Reactor reactor;
+  int accepted = 0;
+  auto port = reactor.listenUNIX(name, makeFactory([&] {
+                                   ++accepted;
+                                   return std::make_shared<Recorder>();
+                                 }));
+  auto first = std::make_shared<Recorder>(), second = std::make_shared<Recorder>();
+  reactor.connectUNIX(name, std::make_shared<RecordingClientFactory>(first));
+  {
+    const torsion::test::NoDescriptors none;
+    runUntil(reactor, [&] { return first->reason.has_value(); });
+    CHECK(accepted == 0);
+    CHECK(log.events().size() == 1);
+  }
+  reactor.connectUNIX(name, std::make_shared<RecordingClientFactory>(second));
+  runUntil(reactor, [&] { return accepted == 1; });
+  spin(reactor);
+  CHECK(second->connected());
+}
+
+TEST_CASE("a descriptor for which there is no room ends the connection: what comes after it would be misunderstood") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+  const UniqueFd ours(ends[0]), theirs(ends[1]);
+  Reactor reactor;
+  auto protocol = std::make_shared<DescriptorRecorder>();
+  reactor.adoptStreamConnection(ours.get(), AF_UNIX, makeFactory([&] { return protocol; }));
+
+  char text[] = "with a descriptor";
+  iovec bytes{text, sizeof text};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(header), &ends[1], sizeof(int));
+  REQUIRE(::sendmsg(theirs.get(), &message, 0) == sizeof text);
+
+  const torsion::test::NoDescriptors none;
+  runUntil(reactor, [&] { return protocol->reason.has_value(); });
+  CHECK(protocol->reason->check<ConnectionLost>());
+  CHECK(protocol->reason->getErrorMessage().find("file descriptors") != std::string::npos);
+  CHECK(protocol->descriptors.empty());
+  CHECK(protocol->received.empty());
 }
 
 TEST_CASE("other transports are no UNIXTransport") {
