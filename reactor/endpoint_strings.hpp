@@ -7,16 +7,18 @@
 //            tcp6:port[:backlog=50][:interface=\:\:1]
 //            unix:address[:mode=666][:backlog=50][:lockfile=1]
 //            ssl:port[:privateKey=server.pem][:certKey=][:sslmethod=][:interface=][:backlog=50][:extraCertChain=]
-//            systemd:domain=INET:index=0      (or name=web; domain is INET, INET6 or UNIX)
+//            systemd:domain=INET:index=0      (or name=web; domain is INET, INET6 or UNIX;
+//                                              reactor/adopt.hpp; the environment is read by the first of these)
 //   clients  tcp:host:port[:timeout=30][:bindAddress=]
 //            unix:path[:timeout=30][:lockfile=0]
 //            ssl:host:port[:timeout=30][:bindAddress=][:certKey=][:privateKey=][:caCertsDir=][:hostname=]
 //            tls:host:port[:timeout=30][:bindAddress=][:certificate=][:privateKey=][:trustRoots=][:endpoint=]
 //
-// Types may be in capitals, but for the servers tcp, unix and ssl. `backlog` is that of listen(2), `timeout` is in
-// whole seconds, `mode` octal, `lockfile` 0 or 1. Keys and certificates are names of PEM files (reactor/tls.hpp), read
-// at once; trust roots may be a directory. `ssl` verifies the name `hostname`, or `host`; it takes the first address of
-// the host, while `tls` tries all, or connects to `endpoint` (a description, quoted) and verifies `host` only.
+// By position, clients but tls take the host and port, or the path, alone. Types may be in capitals, but for the
+// servers tcp, unix and ssl. `backlog` is that of listen(2), `timeout` is in whole seconds, `mode` octal, `lockfile` 0
+// or 1. Keys and certificates are names of PEM files (reactor/tls.hpp), read at once; trust roots may be a directory.
+// `ssl` verifies the name `hostname`, or `host`; it takes the first address of the host, while `tls` tries all, or
+// connects to `endpoint` (a description, quoted) and verifies `host` only.
 #pragma once
 
 #include <map>

@@ -47,7 +47,7 @@ class StreamState {
   Deferred<void> drain();
   Deferred<void> waitClosed();
   Transport& transport() const noexcept;
-  bool atEof() const noexcept { return (ended_ || lost_) && size() == 0; }
+  bool atEof() const noexcept { return ended_ && size() == 0; }
 
   // Of the protocol.
   void setProtocol(const std::shared_ptr<StreamProtocol>& protocol) noexcept { protocol_ = protocol; }
@@ -57,7 +57,7 @@ class StreamState {
     ended_ = true;
     lost_ = reason;
   }
-  bool full() const noexcept { return size() / 2 > limit_ || (size() / 2 == limit_ && size() % 2); }
+  bool full() const noexcept { return size() > limit_ && size() - limit_ > limit_; }
   void pause();
   // What a read gives now, a value or a failure; nothing if it has to wait for more.
   std::optional<Result<std::string>> attempt(Wanted& wanted);

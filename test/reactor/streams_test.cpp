@@ -67,6 +67,13 @@ Deferred<void> echo(StreamReader reader, StreamWriter writer) {
   }
 }
 
+Deferred<std::string> greeting(StreamClientEndpoint& endpoint) {
+  auto [reader, writer] = co_await openConnection(endpoint);
+  writer.write("HELO\r\n");
+  co_await writer.drain();
+  co_return co_await reader.readLine();
+}
+
 Deferred<std::string> conversation(StreamClientEndpoint& endpoint) {
   auto [reader, writer] = co_await openConnection(endpoint);
   writer.write("one\ntwo\n");
@@ -356,6 +363,9 @@ TEST_CASE("startServer: a coroutine for each connection, over memory, byte by by
   reactor.flush();
   CHECK(successResultOf(first) == "one\ntwo\nEND");
   CHECK(successResultOf(second) == "one\ntwo\nEND");
+  auto third = greeting(client);
+  reactor.flush();
+  CHECK(successResultOf(third) == "HELO\r\n");
   CHECK(reactor.connections().empty());
   port->stopListening();
 }
