@@ -70,18 +70,25 @@ struct Options {
   std::string bindAddress;
 };
 
-Deferred<Connected> connectTo(NetworkReactor& reactor, const std::string& host, std::uint16_t port,
-                              std::shared_ptr<Factory> factory, const Options& options) {
+// `start` begins an attempt with the factory that it is given, and returns the connector.
+template <class F>
+Deferred<Connected> attempt(std::shared_ptr<Factory> factory, F&& start) {
   Resolver<Connected> result;
   Deferred<Connected> deferred = result.deferred();
-  auto connector = reactor.connectTCP(host, port, std::make_shared<EndpointFactory>(std::move(factory), result),
-                                      options.timeout, options.bindAddress);
+  auto connector = start(std::make_shared<EndpointFactory>(std::move(factory), result));
   result.onCancel([connector](Resolver<Connected> r) {
     r.errback(ConnectingCancelledError("the attempt to connect to " + describe(connector->getDestination()) +
                                        " was cancelled"));
     connector->disconnect();
   });
   return deferred;
+}
+
+Deferred<Connected> connectTo(NetworkReactor& reactor, const std::string& host, std::uint16_t port,
+                              std::shared_ptr<Factory> factory, const Options& options) {
+  return attempt(std::move(factory), [&](std::shared_ptr<ClientFactory> client) {
+    return reactor.connectTCP(host, port, std::move(client), options.timeout, options.bindAddress);
+  });
 }
 
 // The families take turns, beginning with that of the first address (RFC 8305, 4); each keeps its order.
@@ -193,6 +200,38 @@ Deferred<Connected> TCP4ClientEndpoint::connect(std::shared_ptr<Factory> factory
 
 Deferred<std::shared_ptr<ListeningPort>> TCP4ServerEndpoint::listen(std::shared_ptr<Factory> factory) {
   return execute([&] { return reactor_.listenTCP(port_, std::move(factory), backlog_, interface_); });
+}
+
+Deferred<Connected> TCP6ClientEndpoint::connect(std::shared_ptr<Factory> factory) {
+  const Options options{timeout_, bindAddress_};
+  if (isIPv6Address(host_)) return connectTo(reactor_, host_, port_, std::move(factory), options);
+  using Addresses = std::vector<Address>;
+  return reactor_.resolve(host_)
+      .addErrback([host = host_](const CancelledError&) -> Result<Addresses> {
+        return Failure(ConnectingCancelledError("the attempt to connect to " + host + " was cancelled"));
+      })
+      .addCallback([&reactor = reactor_, host = host_, port = port_, factory = std::move(factory),
+                    options](const Addresses& addresses) {
+        for (const Address& address : addresses) {
+          if (!std::holds_alternative<IPv6Address>(address)) continue;
+          return connectTo(reactor, detail::literalOf(address), port, factory, options);
+        }
+        throw DNSLookupError("the name " + host + " has no IPv6 address; connect with HostnameEndpoint or over IPv4");
+      });
+}
+
+Deferred<std::shared_ptr<ListeningPort>> TCP6ServerEndpoint::listen(std::shared_ptr<Factory> factory) {
+  return execute([&] { return reactor_.listenTCP(port_, std::move(factory), backlog_, interface_); });
+}
+
+Deferred<Connected> UNIXClientEndpoint::connect(std::shared_ptr<Factory> factory) {
+  return attempt(std::move(factory), [&](std::shared_ptr<ClientFactory> client) {
+    return reactor_.connectUNIX(path_, std::move(client), timeout_, checkPID_);
+  });
+}
+
+Deferred<std::shared_ptr<ListeningPort>> UNIXServerEndpoint::listen(std::shared_ptr<Factory> factory) {
+  return execute([&] { return reactor_.listenUNIX(address_, std::move(factory), backlog_, mode_, wantPID_); });
 }
 
 Deferred<Connected> HostnameEndpoint::connect(std::shared_ptr<Factory> factory) {

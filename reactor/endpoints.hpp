@@ -75,6 +75,72 @@ class TCP4ServerEndpoint final : public StreamServerEndpoint {
   int backlog_;
 };
 
+/// An IPv6 address, or a name, of which it takes the first IPv6 address (DNSLookupError if there is none).
+class TCP6ClientEndpoint final : public StreamClientEndpoint {
+ public:
+  TCP6ClientEndpoint(std::string host, std::uint16_t port, NetworkReactor& reactor = torsion::reactor(),
+                     Duration timeout = std::chrono::seconds(30), std::string bindAddress = {})
+      : reactor_(reactor),
+        host_(std::move(host)),
+        port_(port),
+        timeout_(timeout),
+        bindAddress_(std::move(bindAddress)) {}
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override;
+
+ private:
+  NetworkReactor& reactor_;
+  std::string host_;
+  std::uint16_t port_;
+  Duration timeout_;
+  std::string bindAddress_;
+};
+
+/// A port of an IPv6 address of this machine ("::": all, of IPv4 too where the system has it so).
+class TCP6ServerEndpoint final : public StreamServerEndpoint {
+ public:
+  explicit TCP6ServerEndpoint(std::uint16_t port,
+                              std::string interface = "::", NetworkReactor& reactor = torsion::reactor(),
+                              int backlog = 50)
+      : reactor_(reactor), port_(port), interface_(std::move(interface)), backlog_(backlog) {}
+  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+
+ private:
+  NetworkReactor& reactor_;
+  std::uint16_t port_;
+  std::string interface_;
+  int backlog_;
+};
+
+/// A UNIX socket; see reactor/interfaces.hpp for the parameters and errors.
+class UNIXClientEndpoint final : public StreamClientEndpoint {
+ public:
+  explicit UNIXClientEndpoint(std::string path, UNIX& reactor = torsion::reactor(),
+                              Duration timeout = std::chrono::seconds(30), bool checkPID = false)
+      : reactor_(reactor), path_(std::move(path)), timeout_(timeout), checkPID_(checkPID) {}
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override;
+
+ private:
+  UNIX& reactor_;
+  std::string path_;
+  Duration timeout_;
+  bool checkPID_;
+};
+
+class UNIXServerEndpoint final : public StreamServerEndpoint {
+ public:
+  explicit UNIXServerEndpoint(std::string address, UNIX& reactor = torsion::reactor(), int backlog = 50,
+                              unsigned mode = 0666, bool wantPID = false)
+      : reactor_(reactor), address_(std::move(address)), backlog_(backlog), mode_(mode), wantPID_(wantPID) {}
+  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+
+ private:
+  UNIX& reactor_;
+  std::string address_;
+  int backlog_;
+  unsigned mode_;
+  bool wantPID_;
+};
+
 /// A host by its name, with the fastest of its IPv6 and IPv4 addresses ("happy eyeballs", RFC 8305): the next address
 /// is tried when one has failed, or has not answered within `attemptDelay`, while the earlier ones go on; the first to
 /// connect wins and the others are given up. When all have failed, connect() fails as the last of them, and with

@@ -34,6 +34,9 @@ std::vector<std::string> TestFixture::finish() {
   for (const auto& client : reactor.tcpClients()) {
     problems.push_back("an attempt to connect was left: to " + client.host + ":" + std::to_string(client.port));
   }
+  for (const auto& client : reactor.unixClients()) {
+    problems.push_back("an attempt to connect was left: to " + describe(UNIXAddress{client.address}));
+  }
   for (const auto& pump : reactor.connections()) problems.push_back(describeConnection(*pump));
   for (const auto& [pump, where] : pumps_) {
     if (pump->connected()) problems.push_back(describeConnection(*pump) + ", made at " + detail::at(where));

@@ -5,6 +5,7 @@
 #include <optional>
 #include <stdexcept>
 #include <utility>
+#include <variant>
 
 #include <deferred/functions.hpp>
 #include <reactor/logger.hpp>
@@ -15,7 +16,7 @@ namespace {
 
 const Logger logger("torsion.testing");
 
-// Marks the calls that are connectTCP's timeouts.
+// Marks the calls that are timeouts of attempts to connect.
 constexpr std::source_location kTimeoutPlace = std::source_location::current();
 
 Address literal(const std::string& host, std::uint16_t port) {
@@ -52,41 +53,52 @@ void logged(const char* what, F&& f) {
 
 class MemoryReactor::Port final : public ListeningPort {
  public:
-  Port(MemoryReactor& reactor, TCPServer server) : reactor_(&reactor), server_(std::move(server)) {
-    server_.factory->doStart();
-  }
+  using Server = std::variant<TCPServer, UNIXServer>;
+
+  Port(MemoryReactor& reactor, Server server) : reactor_(&reactor), server_(std::move(server)) { factory()->doStart(); }
 
   Deferred<void> stopListening() override {
     if (auto* reactor = std::exchange(reactor_, nullptr)) {
       std::erase_if(reactor->ports_, [this](const auto& port) { return port.get() == this; });
-      server_.factory->doStop();
+      factory()->doStop();
     }
     return succeed();
   }
   Address getHost() const override {
-    if (isIPv6Address(server_.interface)) return IPv6Address{server_.interface, server_.port};
-    return IPv4Address{server_.interface.empty() ? "0.0.0.0" : server_.interface, server_.port};
+    if (const auto* server = as<UNIXServer>()) return UNIXAddress{server->address};
+    const auto& [port, factory, backlog, interface] = *as<TCPServer>();
+    if (isIPv6Address(interface)) return IPv6Address{interface, port};
+    return IPv4Address{interface.empty() ? "0.0.0.0" : interface, port};
   }
 
-  const TCPServer& server() const { return server_; }
+  // Null if it is of the other kind.
+  template <class T>
+  const T* as() const {
+    return std::get_if<T>(&server_);
+  }
+  std::shared_ptr<Factory> factory() const {
+    return std::visit([](const auto& server) { return server.factory; }, server_);
+  }
   void detach() { reactor_ = nullptr; }
 
  private:
   MemoryReactor* reactor_;
-  TCPServer server_;
+  Server server_;
 };
 
 // A connector, and its present attempt or connection.
 class MemoryReactor::Attempt final : public Connector {
  public:
-  Attempt(MemoryReactor& reactor, TCPClient client) : reactor_(&reactor), client_(std::move(client)) {}
+  using Client = std::variant<TCPClient, UNIXClient>;
+
+  Attempt(MemoryReactor& reactor, Client client) : reactor_(&reactor), client_(std::move(client)) {}
 
   void connect() override {
     if (!reactor_) throw ReactorNotRunning("Connector::connect: its MemoryReactor is gone");
     reactor_->checkUsable();
     if (state_ != State::disconnected) throw std::logic_error("Connector::connect: already connecting or connected");
     state_ = State::connecting;
-    if (!std::exchange(started_, true)) client_.factory->doStart();
+    if (!std::exchange(started_, true)) factory()->doStart();
     reactor_->attempts_.push_back(std::static_pointer_cast<Attempt>(shared_from_this()));
     auto expire = [self = weak_from_this()] {
       if (auto attempt = std::static_pointer_cast<Attempt>(self.lock())) {
@@ -94,10 +106,11 @@ class MemoryReactor::Attempt final : public Connector {
                                           " within the time allowed"));
       }
     };
-    if (client_.timeout > Duration::zero()) {
-      timeout_ = reactor_->clock_.callLater(client_.timeout, std::move(expire), kTimeoutPlace);
+    const Duration limit = std::visit([](const auto& client) { return client.timeout; }, client_);
+    if (limit > Duration::zero()) {
+      timeout_ = reactor_->clock_.callLater(limit, std::move(expire), kTimeoutPlace);
     }
-    client_.factory->startedConnecting(*this);
+    factory()->startedConnecting(*this);
   }
   void disconnect() override {
     if (state_ == State::connecting) stopConnecting();
@@ -108,12 +121,21 @@ class MemoryReactor::Attempt final : public Connector {
     fail(UserError("The attempt to connect was stopped"));
   }
   Address getDestination() const override {
-    const Address address = literal(client_.host, client_.port);
+    if (const auto* client = as<UNIXClient>()) return UNIXAddress{client->address};
+    const auto* client = as<TCPClient>();
+    const Address address = literal(client->host, client->port);
     if (address.index() != 0) return address;
-    return HostnameAddress{client_.host, client_.port};
+    return HostnameAddress{client->host, client->port};
   }
 
-  const TCPClient& client() const { return client_; }
+  // Null if it is of the other kind.
+  template <class T>
+  const T* as() const {
+    return std::get_if<T>(&client_);
+  }
+  std::shared_ptr<ClientFactory> factory() const {
+    return std::visit([](const auto& client) { return client.factory; }, client_);
+  }
   void detach() {
     reactor_ = nullptr;
     state_ = State::disconnected;
@@ -124,7 +146,7 @@ class MemoryReactor::Attempt final : public Connector {
     auto self = shared_from_this();
     leave();
     state_ = State::disconnected;
-    logged("clientConnectionFailed", [&] { client_.factory->clientConnectionFailed(*this, reason); });
+    logged("clientConnectionFailed", [&] { factory()->clientConnectionFailed(*this, reason); });
     stopFactoryUnlessConnecting();
   }
   // Off the list of those that wait; the protocol is being built.
@@ -138,7 +160,7 @@ class MemoryReactor::Attempt final : public Connector {
     auto self = shared_from_this();
     pump_ = nullptr;
     state_ = State::disconnected;
-    logged("clientConnectionLost", [&] { client_.factory->clientConnectionLost(*this, reason); });
+    logged("clientConnectionLost", [&] { factory()->clientConnectionLost(*this, reason); });
     stopFactoryUnlessConnecting();
   }
 
@@ -147,11 +169,11 @@ class MemoryReactor::Attempt final : public Connector {
   void stopFactoryUnlessConnecting() {
     if (state_ != State::disconnected) return;
     started_ = false;
-    client_.factory->doStop();
+    factory()->doStop();
   }
 
   MemoryReactor* reactor_;
-  TCPClient client_;
+  Client client_;
   State state_ = State::disconnected;
   bool started_ = false;
   IOPump* pump_ = nullptr;
@@ -191,10 +213,10 @@ std::vector<DelayedCall> MemoryReactor::getDelayedCalls() const {
 }
 
 bool MemoryReactor::isTaken(std::uint16_t port, const std::string& interface) const {
-  return std::any_of(ports_.begin(), ports_.end(), [&](const auto& other) {
-    const TCPServer& server = other->server();
-    return server.port == port &&
-           (isWildcard(interface) || isWildcard(server.interface) || server.interface == interface);
+  return std::any_of(ports_.begin(), ports_.end(), [&](const std::shared_ptr<Port>& other) {
+    const auto* server = other->as<TCPServer>();
+    return server && server->port == port &&
+           (isWildcard(interface) || isWildcard(server->interface) || server->interface == interface);
   });
 }
 
@@ -220,7 +242,29 @@ std::shared_ptr<Connector> MemoryReactor::connectTCP(const std::string& host, st
                                                      std::shared_ptr<ClientFactory> factory, Duration timeout,
                                                      const std::string& bindAddress) {
   checkUsable();
-  auto attempt = std::make_shared<Attempt>(*this, TCPClient{host, port, std::move(factory), timeout, bindAddress});
+  return start(std::make_shared<Attempt>(*this, TCPClient{host, port, std::move(factory), timeout, bindAddress}));
+}
+
+std::shared_ptr<ListeningPort> MemoryReactor::listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
+                                                         int backlog, unsigned mode, bool wantPID) {
+  checkUsable();
+  for (const auto& port : ports_) {
+    if (const auto* server = port->as<UNIXServer>(); server && server->address == address) {
+      throw CannotListenError(address, EADDRINUSE, "another port of this MemoryReactor listens there");
+    }
+  }
+  ports_.push_back(std::make_shared<Port>(*this, UNIXServer{address, std::move(factory), backlog, mode, wantPID}));
+  return ports_.back();
+}
+
+std::shared_ptr<Connector> MemoryReactor::connectUNIX(const std::string& address,
+                                                      std::shared_ptr<ClientFactory> factory, Duration timeout,
+                                                      bool checkPID) {
+  checkUsable();
+  return start(std::make_shared<Attempt>(*this, UNIXClient{address, std::move(factory), timeout, checkPID}));
+}
+
+std::shared_ptr<Connector> MemoryReactor::start(std::shared_ptr<Attempt> attempt) {
   std::erase_if(connectors_, [](const auto& connector) { return connector.expired(); });
   connectors_.push_back(attempt);
   attempt->connect();
@@ -243,16 +287,34 @@ void MemoryReactor::addName(const std::string& name, const std::vector<std::stri
   names_[name] = std::move(parsed);
 }
 
+namespace {
+
+// Those of the ports or attempts that are of kind T.
+template <class T, class Items>
+std::vector<T> allOf(const Items& items) {
+  std::vector<T> all;
+  for (const auto& item : items) {
+    if (const auto* one = item->template as<T>()) all.push_back(*one);
+  }
+  return all;
+}
+
+}  // namespace
+
 std::vector<MemoryReactor::TCPServer> MemoryReactor::tcpServers() const {
-  std::vector<TCPServer> servers;
-  for (const auto& port : ports_) servers.push_back(port->server());
-  return servers;
+  return allOf<TCPServer>(ports_);
 }
 
 std::vector<MemoryReactor::TCPClient> MemoryReactor::tcpClients() const {
-  std::vector<TCPClient> clients;
-  for (const auto& attempt : attempts_) clients.push_back(attempt->client());
-  return clients;
+  return allOf<TCPClient>(attempts_);
+}
+
+std::vector<MemoryReactor::UNIXServer> MemoryReactor::unixServers() const {
+  return allOf<UNIXServer>(ports_);
+}
+
+std::vector<MemoryReactor::UNIXClient> MemoryReactor::unixClients() const {
+  return allOf<UNIXClient>(attempts_);
 }
 
 std::vector<std::shared_ptr<IOPump>> MemoryReactor::connections() const {
@@ -263,38 +325,59 @@ std::vector<std::shared_ptr<IOPump>> MemoryReactor::connections() const {
 }
 
 // std::monostate if the name is not known.
-Address MemoryReactor::lookUp(const std::string& host, std::uint16_t port) const {
-  if (const Address address = literal(host, port); address.index() != 0) return address;
-  auto found = names_.find(host);
+Address MemoryReactor::lookUp(const Attempt& attempt) const {
+  Address address = attempt.getDestination();
+  const auto* name = std::get_if<HostnameAddress>(&address);
+  if (!name) return address;
+  auto found = names_.find(name->hostname);
   if (found == names_.end() || found->second.empty()) return {};
-  Address address = found->second.front();
+  const std::uint16_t port = name->port;
+  address = found->second.front();
   if (auto* v4 = std::get_if<IPv4Address>(&address)) v4->port = port;
   if (auto* v6 = std::get_if<IPv6Address>(&address)) v6->port = port;
   return address;
 }
 
-MemoryReactor::Port* MemoryReactor::portFor(const Address& address) const {
-  auto* v4 = std::get_if<IPv4Address>(&address);
-  auto* v6 = std::get_if<IPv6Address>(&address);
-  if (!v4 && !v6) return nullptr;
+MemoryReactor::Port* MemoryReactor::portFor(const Attempt& attempt, const Address& to) const {
+  auto* v4 = std::get_if<IPv4Address>(&to);
+  auto* v6 = std::get_if<IPv6Address>(&to);
   for (const auto& port : ports_) {
-    const TCPServer& server = port->server();
-    if (server.port == (v4 ? v4->port : v6->port) &&
-        (isWildcard(server.interface) || server.interface == (v4 ? v4->host : v6->host))) {
-      return port.get();
+    if (const auto* client = attempt.as<UNIXClient>()) {
+      const auto* server = port->as<UNIXServer>();
+      if (server && server->address == client->address && (server->wantPID || !client->checkPID)) return port.get();
+    } else if (const auto* server = port->as<TCPServer>(); server && (v4 || v6)) {
+      if (server->port == (v4 ? v4->port : v6->port) &&
+          (isWildcard(server->interface) || server->interface == (v4 ? v4->host : v6->host))) {
+        return port.get();
+      }
     }
   }
   return nullptr;
 }
 
+Failure MemoryReactor::refusal(const Attempt& attempt, const Address& to) const {
+  if (attempt.as<UNIXClient>()) {
+    return BadFileError("MemoryReactor: nobody listens at " + describe(to) + ", or without the lock that was asked for",
+                        ENOENT);
+  }
+  if (to.index() == 0) {
+    return DNSLookupError("MemoryReactor: no address for \"" + attempt.as<TCPClient>()->host +
+                          "\": addName() was not told of one");
+  }
+  return ConnectionRefusedError("Connection was refused by other side: nobody listens on " + describe(to),
+                                ECONNREFUSED);
+}
+
 std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& to, Factory& server) {
   auto keep = std::static_pointer_cast<Attempt>(attempt.shared_from_this());
   attempt.leave();
-  const std::string& bind = attempt.client().bindAddress;
-  const bool v6 = std::holds_alternative<IPv6Address>(to);
-  const Address from = literal(bind.empty() ? (v6 ? "fd00::1" : "10.0.0.1") : bind, newPort());
+  Address from = UNIXAddress{};
+  if (const auto* client = attempt.as<TCPClient>()) {
+    const bool v6 = std::holds_alternative<IPv6Address>(to);
+    from = literal(!client->bindAddress.empty() ? client->bindAddress : v6 ? "fd00::1" : "10.0.0.1", newPort());
+  }
   std::optional<Failure> clientFailure, serverFailure;
-  auto clientProtocol = build(*attempt.client().factory, to, clientFailure);
+  auto clientProtocol = build(*attempt.factory(), to, clientFailure);
   auto serverProtocol = build(server, from, serverFailure);
   // A factory that refuses closes the connection, which the other side sees open and end.
   const bool clientRefused = !clientProtocol, serverRefused = !serverProtocol;
@@ -316,9 +399,9 @@ std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& 
 
 std::shared_ptr<IOPump> MemoryReactor::succeedOnce() {
   for (const auto& attempt : attempts_) {
-    const Address to = lookUp(attempt->client().host, attempt->client().port);
-    if (Port* port = portFor(to)) {
-      auto factory = port->server().factory;
+    const Address to = lookUp(*attempt);
+    if (Port* port = portFor(*attempt, to)) {
+      auto factory = port->factory();
       return connect(*attempt, to, *factory);
     }
   }
@@ -339,17 +422,12 @@ bool MemoryReactor::flush() {
     for (const auto& attempt : attempts) {
       if (std::find(attempts_.begin(), attempts_.end(), attempt) == attempts_.end()) continue;
       moved = true;
-      const auto& client = attempt->client();
-      const Address to = lookUp(client.host, client.port);
-      if (to.index() == 0) {
-        attempt->fail(
-            DNSLookupError("MemoryReactor: no address for \"" + client.host + "\": addName() was not told of one"));
-      } else if (Port* port = portFor(to)) {
-        auto factory = port->server().factory;
+      const Address to = lookUp(*attempt);
+      if (Port* port = portFor(*attempt, to)) {
+        auto factory = port->factory();
         connect(*attempt, to, *factory);
       } else {
-        attempt->fail(ConnectionRefusedError("Connection was refused by other side: nobody listens on " + describe(to),
-                                             ECONNREFUSED));
+        attempt->fail(refusal(*attempt, to));
       }
     }
     if (const auto calls = clock_.getDelayedCalls(); !calls.empty() && calls.front().getTime() <= clock_.seconds()) {

@@ -25,7 +25,7 @@ namespace torsion {
 ///   reactor.flush();                      // connects, and exchanges until all is quiet
 ///   CHECK(successResultOf(d) == "echo");
 ///   reactor.advance(30s);                 // time moves by this alone
-class MemoryReactor final : public NetworkReactor {
+class MemoryReactor final : public NetworkReactor, public UNIX {
  public:
   struct TCPServer {
     std::uint16_t port;
@@ -40,6 +40,19 @@ class MemoryReactor final : public NetworkReactor {
     Duration timeout;
     std::string bindAddress;
   };
+  struct UNIXServer {
+    std::string address;
+    std::shared_ptr<Factory> factory;
+    int backlog;
+    unsigned mode;
+    bool wantPID;
+  };
+  struct UNIXClient {
+    std::string address;
+    std::shared_ptr<ClientFactory> factory;
+    Duration timeout;
+    bool checkPID;
+  };
 
   MemoryReactor();
   /// Attempts to connect fail with ConnectError, and what would start something then throws ReactorNotRunning.
@@ -49,7 +62,8 @@ class MemoryReactor final : public NetworkReactor {
   /// Time stands still but for this: see Clock::advance. Attempts to connect that have waited for their timeout fail.
   void advance(Duration amount) { clock_.advance(amount); }
   Duration seconds() const override { return clock_.seconds(); }
-  /// The calls that are scheduled, in the order in which they will run, without those of connectTCP's timeouts.
+  /// The calls that are scheduled, in the order in which they will run, without those of the timeouts of attempts to
+  /// connect.
   std::vector<DelayedCall> getDelayedCalls() const;
 
   /// Port 0 gives a free one, from 49152 up. Throws CannotListenError for a port that is taken.
@@ -60,6 +74,11 @@ class MemoryReactor final : public NetworkReactor {
                                         std::shared_ptr<ClientFactory> factory,
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "") override;
+  /// The same for UNIX sockets, of which none is in the file system.
+  std::shared_ptr<ListeningPort> listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
+                                            int backlog = 50, unsigned mode = 0666, bool wantPID = false) override;
+  std::shared_ptr<Connector> connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
+                                         Duration timeout = std::chrono::seconds(30), bool checkPID = false) override;
   /// Has fired already: with the addresses given to addName, or DNSLookupError. "localhost" is known.
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
   /// Says what `name` resolves to: IPv4 or IPv6 addresses, in the order to try them.
@@ -68,6 +87,8 @@ class MemoryReactor final : public NetworkReactor {
   /// Who listens, and the attempts that wait, the oldest first.
   std::vector<TCPServer> tcpServers() const;
   std::vector<TCPClient> tcpClients() const;
+  std::vector<UNIXServer> unixServers() const;
+  std::vector<UNIXClient> unixClients() const;
   /// The connections that are open.
   std::vector<std::shared_ptr<IOPump>> connections() const;
 
@@ -75,9 +96,10 @@ class MemoryReactor final : public NetworkReactor {
   std::shared_ptr<IOPump> succeedOnce();
   /// Fails the oldest attempt. False if there is none.
   bool failOnce(const Failure& reason = ConnectionRefusedError("Connection was refused by other side"));
-  /// Ends every attempt as a network would (connected, refused where nobody listens, DNSLookupError for unknown names),
-  /// runs the calls that are due, and pumps all connections, until nothing happens any more. Time does not move.
-  /// Returns whether anything happened. Throws std::runtime_error if they are busy after 1000 rounds.
+  /// Ends every attempt as a network would (connected, refused where nobody listens, DNSLookupError for unknown names,
+  /// BadFileError for UNIX sockets that are not there), runs the calls that are due, and pumps all connections, until
+  /// nothing happens any more. Time does not move. Returns whether anything happened. Throws std::runtime_error if they
+  /// are busy after 1000 rounds.
   bool flush();
   /// As IOPump::setPieceSize, for all connections to come.
   void setPieceSize(std::size_t bytes) { pieceSize_ = bytes; }
@@ -87,8 +109,10 @@ class MemoryReactor final : public NetworkReactor {
   class Attempt;
   DelayedCall schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) override;
   void checkUsable() const;
-  Address lookUp(const std::string& host, std::uint16_t port) const;
-  Port* portFor(const Address& address) const;
+  std::shared_ptr<Connector> start(std::shared_ptr<Attempt> attempt);
+  Address lookUp(const Attempt& attempt) const;
+  Failure refusal(const Attempt& attempt, const Address& to) const;
+  Port* portFor(const Attempt& attempt, const Address& to) const;
   bool isTaken(std::uint16_t port, const std::string& interface) const;
   std::uint16_t newPort() noexcept;
   std::shared_ptr<IOPump> connect(Attempt& attempt, const Address& to, Factory& server);

@@ -15,6 +15,7 @@
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/testing/memory_reactor.hpp>
+#include <test/support/process.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
@@ -307,6 +308,91 @@ TEST_CASE("endpoints over real sockets") {
   const auto number = std::get<IPv4Address>(port->getHost()).port;
   Outcome outcome;
   auto d = watch(HostnameEndpoint("localhost", number, reactor).connect(accumulating()), outcome);
+  while (outcome.pending() || !server->made) reactor.iterate(1s);
+  REQUIRE(outcome.protocol);
+  outcome.protocol->transport().write("over the wire");
+  outcome.protocol->transport().loseConnection();
+  while (!server->closed()) reactor.iterate(1s);
+  CHECK(server->data == "over the wire");
+}
+
+// ---- the other families
+
+TEST_CASE("TCP6 endpoints: the first IPv6 address of a name") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"10.0.0.1", "fd00::1", "fd00::2"});
+  reactor.addName("old.example", {"10.0.0.1"});
+  auto port = successResultOf(TCP6ServerEndpoint(80, "fd00::1", reactor, 7).listen(accumulating()));
+  CHECK(port->getHost() == Address(IPv6Address{"fd00::1", 80}));
+  CHECK(reactor.tcpServers()[0].backlog == 7);
+  auto d = TCP6ClientEndpoint("example.com", 80, reactor, 7s, "fd00::9").connect(accumulating());
+  REQUIRE(hostsTried(reactor) == Hosts{"fd00::1"});
+  CHECK(reactor.tcpClients()[0].timeout == 7s);
+  CHECK(reactor.tcpClients()[0].bindAddress == "fd00::9");
+  reactor.flush();
+  CHECK(successResultOf(d)->connected());
+  auto cancelled = TCP6ClientEndpoint("fd00::3", 80, reactor).connect(accumulating());
+  CHECK(hostsTried(reactor) == Hosts{"fd00::3"});
+  cancelled.cancel();
+  failureResultOf<ConnectingCancelledError>(cancelled);
+  failureResultOf<DNSLookupError>(TCP6ClientEndpoint("old.example", 80, reactor).connect(accumulating()));
+  failureResultOf<DNSLookupError>(TCP6ClientEndpoint("10.0.0.1", 80, reactor).connect(accumulating()));
+  CHECK(successResultOf(TCP6ServerEndpoint(81, "::", reactor).listen(accumulating()))->getHost() ==
+        Address(IPv6Address{"::", 81}));
+}
+
+TEST_CASE("TCP6ClientEndpoint: cancelled while the name is looked up") {
+  Reactor reactor;
+  auto d = TCP6ClientEndpoint("no-such-host.example", 80, reactor).connect(accumulating());
+  d.cancel();
+  failureResultOf<ConnectingCancelledError>(d);
+}
+
+TEST_CASE("UNIX endpoints, in memory") {
+  MemoryReactor reactor;
+  UNIXServerEndpoint server("/run/x", reactor, 7, 0600, true);
+  auto port = successResultOf(server.listen(accumulating()));
+  CHECK(port->getHost() == Address(UNIXAddress{"/run/x"}));
+  REQUIRE(reactor.unixServers().size() == 1);
+  CHECK(reactor.unixServers()[0].backlog == 7);
+  CHECK(reactor.unixServers()[0].mode == 0600);
+  CHECK(reactor.unixServers()[0].wantPID);
+  failureResultOf<CannotListenError>(server.listen(accumulating()));
+  UNIXClientEndpoint client("/run/x", reactor, 7s, true);
+  auto d = client.connect(accumulating());
+  REQUIRE(reactor.unixClients().size() == 1);
+  CHECK(reactor.unixClients()[0].address == "/run/x");
+  CHECK(reactor.unixClients()[0].timeout == 7s);
+  CHECK(reactor.unixClients()[0].checkPID);
+  reactor.flush();
+  auto protocol = successResultOf(d);
+  CHECK(protocol->transport().getPeer() == Address(UNIXAddress{"/run/x"}));
+  CHECK(protocol->transport().getHost() == Address(UNIXAddress{}));
+  auto late = client.connect(accumulating());
+  reactor.advance(7s);
+  failureResultOf<ConnectTimeoutError>(late);
+  port->stopListening();
+  auto gone = client.connect(accumulating());
+  reactor.flush();
+  failureResultOf<BadFileError>(gone);
+}
+
+TEST_CASE("UNIX endpoints and IPv6 over real sockets") {
+  test::TemporaryDirectory directory;
+  Reactor reactor;
+  auto server = std::make_shared<AccumulatingProtocol>();
+  const auto serving = makeFactory([&] { return server; });
+  Outcome outcome;
+  std::shared_ptr<ListeningPort> port;
+  SUBCASE("UNIX") {
+    port = successResultOf(UNIXServerEndpoint(directory.path() + "/x", reactor).listen(serving));
+    watch(UNIXClientEndpoint(directory.path() + "/x", reactor).connect(accumulating()), outcome);
+  }
+  SUBCASE("IPv6") {
+    port = successResultOf(TCP6ServerEndpoint(0, "::1", reactor).listen(serving));
+    const auto number = std::get<IPv6Address>(port->getHost()).port;
+    watch(TCP6ClientEndpoint("::1", number, reactor).connect(accumulating()), outcome);
+  }
   while (outcome.pending() || !server->made) reactor.iterate(1s);
   REQUIRE(outcome.protocol);
   outcome.protocol->transport().write("over the wire");

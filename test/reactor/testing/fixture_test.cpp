@@ -81,6 +81,8 @@ TEST_CASE("TestFixture: open connections of the reactor, and attempts") {
   CHECK(problemOf([](TestFixture& fixture) {
           fixture.reactor.connectTCP("10.0.0.5", 80, std::make_shared<AnyClient>());
         }) == "an attempt to connect was left: to 10.0.0.5:80");
+  CHECK(problemOf([](TestFixture& fixture) { fixture.reactor.connectUNIX("/run/x", std::make_shared<AnyClient>()); }) ==
+        "an attempt to connect was left: to unix:/run/x");
 }
 
 TEST_CASE("TestFixture: an error that was logged") {
