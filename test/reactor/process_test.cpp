@@ -337,6 +337,7 @@ class Recorder(protocol.ProcessProtocol):
             self.transport.loseConnection()
     def childDataReceived(self, fd, data):
         self.data[fd] = self.data.get(fd, b"") + data
+        self.act("data")
     def childConnectionLost(self, fd):
         self.log.append("lost %d" % fd)
         self.act("lost %d" % fd)
@@ -384,8 +385,9 @@ constexpr Scenario kScenarios[] = {
     {"read x; exit 6", "made lose", ""},
     {"test -t 0 && test -t 1 && test -t 2 && echo terminal", "", "pty"},
     {"echo x; exit 7", "", "pty"},
-    {"read x; exit 8", "made lose", "pty"},
-    {"cat <&5 >&4; exit 9", "made close 5", "extra"},
+    {"echo x; read x; exit 8", "data lose", "pty"},
+    {"echo x; read x; exit 9", "data lose", ""},
+    {"cat <&5 >&4; exit 10", "made close 5", "extra"},
 };
 
 std::string repr(const std::string& text) {
@@ -420,7 +422,10 @@ TEST_CASE("the same programs make the same calls as with Twisted") {
       }
       if (action == what + " lose") transport().loseConnection();
     }
-    void childDataReceived(int fd, std::string_view data) override { received[fd] += data; }
+    void childDataReceived(int fd, std::string_view data) override {
+      received[fd] += data;
+      act("data");
+    }
     void childConnectionLost(int fd) override {
       log.push_back("lost " + std::to_string(fd));
       act(log.back());
