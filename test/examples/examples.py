@@ -8,6 +8,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Name, arguments, standard input, exit status, and a pattern that what it prints (both streams) must contain.
 CASES = [
     ("asio_pipe", [], "", 0, r"^read: hello\nread: world\nno more lines$"),
+    ("filewatch", [], "", 2, r"usage"),
+    ("filewatch", ["/no/such/file"], "", 2, r"usage"),
     ("getpage", ["http://127.0.0.1:1/"], "", 1, r"refused"),
     ("getpage", [], "", 2, r"usage"),
     ("getpage_coroutine", ["notaurl"], "", 1, r"(?i)url"),
@@ -17,6 +19,12 @@ CASES = [
     ("getpages", ["--nope"], "", 2, r"--nope"),
     ("getpages_coroutine", [], "", 1, r"^6 pages: 4 succeeded, 2 failed; 10000047 bytes"),
     ("getpages_coroutine", ["--help"], "", 0, r"--timeout"),
+    ("process", [], "", 0, r"^I saw 40 lines$[\s\S]*^processExited, status 0$[\s\S]*^processEnded, status 0\nquitting\n\Z"),
+    ("ptyserv", ["1", "2"], "", 2, r"usage"),
+    ("stdin", [], "one\ntwo\n", 0, r"\A>>> Echo: one\n>>> Echo: two\n>>> \Z"),
+    ("stdin", [], "", 0, r"\A>>> \Z"),
+    ("stdiodemo", [], "help check\nquit\nhelp\n", 0,
+     r"console.*\ncheck <url>: Attempt to download the given web page\nGoodbye.\n\Z"),
 ]
 
 passed = failed = 0

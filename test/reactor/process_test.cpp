@@ -5,8 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -22,6 +26,7 @@
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/testing/reactor_fixture.hpp>
+#include <test/support/process.hpp>
 #include <test/support/turns.hpp>
 
 using namespace torsion;
@@ -216,6 +221,245 @@ TEST_CASE_FIXTURE(Fixture, "what the protocol throws is logged and closes the pi
   end();
   CHECK(capture.flushLoggedErrors<std::runtime_error>().size() == 1);
   CHECK(noChildren());
+}
+
+TEST_CASE_FIXTURE(Fixture, "childFDs: descriptors swapped, and files in place of pipes") {
+  test::TemporaryDirectory directory;
+  const std::string one = directory.write("one", "first\n"), two = directory.write("two", "second\n");
+  const int a = ::open(one.c_str(), O_RDONLY | O_CLOEXEC), b = ::open(two.c_str(), O_RDONLY | O_CLOEXEC);
+  const int out = ::open((directory.path() + "/out").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const std::string fdA = std::to_string(a), fdB = std::to_string(b);
+  SUBCASE("swapped") {
+    sh("cat /proc/self/fd/" + fdA + " /proc/self/fd/" + fdB,
+       {.env = std::nullopt, .childFDs = {{0, 'w'}, {1, 'r'}, {2, 'r'}, {a, b}, {b, a}}});
+    end();
+    CHECK(protocol->data_[1] == "second\nfirst\n");
+  }
+  SUBCASE("files are read from and written to; only what has a pipe is told to be lost") {
+    sh("cat; echo end", {.env = std::nullopt, .childFDs = {{0, a}, {1, out}, {2, 'r'}}});
+    CHECK_NOTHROW(protocol->transport().write("there is no pipe for it"));
+    CHECK_THROWS_AS(protocol->transport().closeStdin(), std::out_of_range);
+    end();
+    std::ifstream written(directory.path() + "/out");
+    CHECK(std::string(std::istreambuf_iterator<char>(written), {}) == "first\nend\n");
+    CHECK(protocol->data_.empty());
+    CHECK(std::count(protocol->log.begin(), protocol->log.end(), "err lost") == 1);
+    CHECK(protocol->log.size() == 4);
+  }
+  for (const int fd : {a, b, out}) ::close(fd);
+}
+
+TEST_CASE_FIXTURE(Fixture, "uid and gid: the child is somebody else, in that one's groups; only root may ask for it") {
+  ProcessOptions options{.env = std::nullopt, .uid = 65534, .gid = 65534};
+  if (::getuid() != 0) {
+    MESSAGE("not root: only the refusal is tested");
+    CHECK_THROWS_AS(sh("true", options), std::system_error);
+    return;
+  }
+  SUBCASE("both") {
+    sh("id -u; id -g; id -G", options);
+    end();
+    CHECK(protocol->data_[1] == "65534\n65534\n65534\n");
+  }
+  SUBCASE("the group alone") {
+    options.uid.reset();
+    sh("id -u; id -g; id -G", options);
+    end();
+    CHECK(protocol->data_[1] == "0\n65534\n65534\n");
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "pauseProducing: what the child writes waits until resumeProducing") {
+  protocol->received = [&](int) { protocol->transport().pauseProducing(); };
+  sh("echo one; read go; echo two; read go", {.env = std::nullopt});
+  runUntil(reactor, [&] { return protocol->data_[1] == "one\n"; });
+  protocol->transport().write("\n");
+  test::spin(reactor);
+  CHECK(protocol->data_[1] == "one\n");
+  protocol->transport().resumeProducing();
+  runUntil(reactor, [&] { return protocol->data_[1] == "one\ntwo\n"; });
+  protocol->transport().resumeProducing();
+  protocol->transport().write("\n");
+  end();
+}
+
+TEST_CASE_FIXTURE(Fixture, "a pull producer is asked for more when what it gave is written, until it unregisters") {
+  struct Source : Producer {
+    explicit Source(ProcessTransport& child) : child(child) {}
+    void pauseProducing() override {}
+    void resumeProducing() override {
+      if (left-- > 0) return child.write("line\n");
+      child.unregisterProducer();
+      child.closeStdin();
+    }
+    void stopProducing() override { stopped = true; }
+    ProcessTransport& child;
+    int left = 3;
+    bool stopped = false;
+  };
+  std::optional<Source> source;
+  protocol->made = [&](ProcessTransport& child) { child.registerProducer(source.emplace(child), false); };
+  SUBCASE("to the end") {
+    sh("cat", {.env = std::nullopt});
+    end();
+    CHECK(protocol->data_[1] == "line\nline\nline\n");
+    CHECK_FALSE(source->stopped);
+  }
+  SUBCASE("stopped when nobody reads any more") {
+    sh("read x; exec <&-; exec sleep 100", {.env = std::nullopt});
+    source->left = 1 << 30;
+    runUntil(reactor, [&] { return source->stopped; });
+    protocol->transport().signalProcess("KILL");
+    end();
+  }
+}
+
+// ---- the same programs run by Twisted
+
+constexpr const char* kTwisted = R"(
+import os
+from twisted.internet import error, protocol, reactor
+
+class Recorder(protocol.ProcessProtocol):
+    def __init__(self, action):
+        self.action, self.data, self.log = action, {}, []
+    def connectionMade(self):
+        self.log.append("made")
+        self.act("made")
+    def act(self, what):
+        if self.action == what + " close stdin":
+            self.transport.write(b"text")
+            self.transport.closeStdin()
+        if self.action == what + " close 5":
+            self.transport.writeToChild(5, b"text")
+            self.transport.closeChildFD(5)
+        if self.action == what + " lose":
+            self.transport.loseConnection()
+    def childDataReceived(self, fd, data):
+        self.data[fd] = self.data.get(fd, b"") + data
+        self.act("data")
+    def childConnectionLost(self, fd):
+        self.log.append("lost %d" % fd)
+        self.act("lost %d" % fd)
+    def why(self, reason):
+        if reason.check(error.ProcessDone):
+            return "done"
+        return "exit %d" % reason.value.exitCode if reason.value.signal is None else "signal %d" % reason.value.signal
+    def processExited(self, reason):
+        self.log.append("exited " + self.why(reason))
+    def processEnded(self, reason):
+        self.log.append("ended " + self.why(reason))
+        log = self.log
+        # The order in between is that of the events in the child.
+        assert log[0] == "made" and log[-1].startswith("ended")
+        print(", ".join(log[:1] + sorted(log[1:-1]) + log[-1:] +
+                        ["%d: %r" % (fd, data.decode()) for fd, data in sorted(self.data.items())]))
+        run()
+
+scenarios = [line.split("|") for line in os.environ["SCENARIOS"].splitlines()]
+def run():
+    if not scenarios:
+        return reactor.stop()
+    script, action, how = scenarios.pop(0)
+    options = {}
+    if how == "pty":
+        options["usePTY"] = True
+    if how == "extra":
+        options["childFDs"] = {0: "w", 1: "r", 2: "r", 4: "r", 5: "w"}
+    reactor.spawnProcess(Recorder(action), "/bin/sh", ["sh", "-c", script], os.environ, **options)
+reactor.callWhenRunning(run)
+reactor.run()
+)";
+
+struct Scenario {
+  const char *script, *action, *how;
+};
+constexpr Scenario kScenarios[] = {
+    {"exit 0", "", ""},
+    {"exit 3", "", ""},
+    {"echo out; echo err >&2; exit 3", "", ""},
+    {"kill -TERM $$", "", ""},
+    {"cat; exit 1", "made close stdin", ""},
+    {"exec >&-; read x; echo unseen 2>&-; exit 4", "lost 1 close stdin", ""},
+    {"exec <&-; exit 5", "", ""},
+    {"read x; exit 6", "made lose", ""},
+    {"test -t 0 && test -t 1 && test -t 2 && echo terminal", "", "pty"},
+    {"echo x; exit 7", "", "pty"},
+    {"echo x; read x; exit 8", "data lose", "pty"},
+    {"echo x; read x; exit 9", "data lose", ""},
+    {"cat <&5 >&4; exit 10", "made close 5", "extra"},
+};
+
+std::string repr(const std::string& text) {
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\n' ? "\\n" : c == '\r' ? "\\r" : std::string(1, c);
+  return quoted + "'";
+}
+
+TEST_CASE("the same programs make the same calls as with Twisted") {
+  std::string scenarios;
+  for (const Scenario& s : kScenarios) {
+    scenarios += std::string(s.script) + '|' + s.action + '|' + s.how + '\n';
+  }
+  test::TemporaryDirectory directory;
+  ::setenv("SCENARIOS", scenarios.c_str(), 1);
+  test::Process twisted({"/usr/bin/python3", directory.write("run.py", kTwisted)});
+  ::unsetenv("SCENARIOS");
+
+  struct Actor : ProcessProtocol {
+    void connectionMade() override {
+      log.push_back("made");
+      act("made");
+    }
+    void act(const std::string& what) {
+      if (action == what + " close stdin") {
+        transport().write("text");
+        transport().closeStdin();
+      }
+      if (action == what + " close 5") {
+        transport().writeToChild(5, "text");
+        transport().closeChildFD(5);
+      }
+      if (action == what + " lose") transport().loseConnection();
+    }
+    void childDataReceived(int fd, std::string_view data) override {
+      received[fd] += data;
+      act("data");
+    }
+    void childConnectionLost(int fd) override {
+      log.push_back("lost " + std::to_string(fd));
+      act(log.back());
+    }
+    void processExited(const Failure& reason) override { log.push_back("exited " + nameOf(reason)); }
+    void processEnded(const Failure& reason) override {
+      log.push_back("ended " + nameOf(reason));
+      over = true;
+    }
+    std::string action;
+    std::map<int, std::string> received;
+    Log log;
+    bool over = false;
+  };
+  Reactor reactor;
+  std::string ours;
+  for (const Scenario& s : kScenarios) {
+    const auto protocol = std::make_shared<Actor>();
+    protocol->action = s.action;
+    ProcessOptions options{.env = std::nullopt};
+    options.usePTY = s.how == std::string("pty");
+    if (s.how == std::string("extra")) options.childFDs = {{0, 'w'}, {1, 'r'}, {2, 'r'}, {4, 'r'}, {5, 'w'}};
+    reactor.spawnProcess(protocol, "/bin/sh", {"sh", "-c", s.script}, options);
+    runUntil(reactor, [&] { return protocol->over; });
+    Log& log = protocol->log;
+    CHECK(log.front() == "made");
+    CHECK(log.back().starts_with("ended"));
+    std::sort(log.begin() + 1, log.end() - 1);
+    for (const auto& [fd, data] : protocol->received) log.push_back(std::to_string(fd) + ": " + repr(data));
+    for (const std::string& entry : log) ours += (&entry == &log.front() ? "" : ", ") + entry;
+    ours += '\n';
+  }
+  REQUIRE_MESSAGE(twisted.wait() == 0, twisted.output());
+  CHECK(ours == twisted.output());
 }
 
 TEST_CASE("the reactor stops: pipes close, the child goes on, and is reaped when the reactor runs again") {
