@@ -4,6 +4,9 @@
 #include <memory>
 #include <source_location>
 
+#include <deferred/deferred.hpp>
+#include <reactor/endpoints.hpp>
+#include <reactor/interfaces.hpp>
 #include <reactor/protocol.hpp>
 #include <reactor/reactor.hpp>
 
@@ -32,5 +35,21 @@ namespace torsion {
 /// stops.
 void standardIO(std::shared_ptr<Protocol> protocol, int input = 0, int output = 1,
                 Reactor& reactor = torsion::reactor(), std::source_location where = std::source_location::current());
+
+/// A server whose one connection is that (Twisted's StandardIOEndpoint): so a program can be told to serve a port or,
+/// as under inetd, standard input and output.
+class StandardIOEndpoint final : public StreamServerEndpoint {
+ public:
+  explicit StandardIOEndpoint(Reactor& reactor = torsion::reactor(), int input = 0, int output = 1) noexcept
+      : reactor_(reactor), input_(input), output_(output) {}
+  /// Fires after connectionMade. Fails with what buildProtocol throws, NoProtocol if it gives none, and as
+  /// standardIO(). The port has no address, and stopListening() ends nothing.
+  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+
+ private:
+  Reactor& reactor_;
+  int input_;
+  int output_;
+};
 
 }  // namespace torsion

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <reactor/error.hpp>
+#include <reactor/stdio.hpp>
 #include <reactor/testing/accumulating_protocol.hpp>
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/memory_reactor.hpp>
@@ -141,7 +142,7 @@ TEST_CASE("what quoteStringArgument quotes comes out as it went in") {
 TEST_CASE("a string that makes no endpoint: the text says which, what is wrong, and what would be right") {
   CHECK(serverProblem("tcp") == "serverFromString(\"tcp\"): the argument port is missing");
   CHECK(contains(serverProblem("udp:80"), "no type \"udp\""));
-  CHECK(contains(serverProblem("udp:80"), "ssl, systemd, tcp, tcp6, unix"));
+  CHECK(contains(serverProblem("udp:80"), "ssl, stdio, systemd, tcp, tcp6, unix"));
   CHECK(contains(serverProblem("TCP:80"), "no type \"TCP\""));
   CHECK(contains(serverProblem(""), "no type \"\""));
   CHECK(contains(serverProblem("port=80"), "names no type"));
@@ -233,6 +234,15 @@ TEST_CASE("types of one's own") {
 }
 
 // In a child: the variables name a process and number the descriptors from 3 on.
+TEST_CASE("serverFromString: stdio") {
+  Reactor reactor;
+  for (const char* description : {"stdio:", "stdio", "STDIO:"}) {
+    CHECK(std::dynamic_pointer_cast<StandardIOEndpoint>(serverFromString(reactor, description)) != nullptr);
+  }
+  CHECK(contains(serverProblem("stdio:1"), "no standard input and output"));
+  CHECK_THROWS_WITH(serverFromString(reactor, "stdio:1"), "serverFromString(\"stdio:1\"): it takes no arguments");
+}
+
 TEST_CASE("serverFromString: systemd") {
   const pid_t child = ::fork();
   if (child == 0) {

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <reactor/detail/unique_fd.hpp>
@@ -500,6 +501,27 @@ TEST_CASE("a protocol that outlives its reactor: connectionLost has come, the tr
   protocol->transport().write("nowhere");
   protocol->transport().loseConnection();
   CHECK_FALSE(protocol->connected());
+}
+
+TEST_CASE("StandardIOEndpoint: its one connection is made by listen()") {
+  Reactor reactor;
+  Ends in = makePipe(), out = makePipe();
+  StandardIOEndpoint endpoint(reactor, in.read.get(), out.write.get());
+  auto protocol = std::make_shared<Recorder>();
+  SUBCASE("served") {
+    const auto port = successResultOf(endpoint.listen(makeFactory([&] { return protocol; })));
+    CHECK(protocol->log == Log{"made"});
+    CHECK(std::holds_alternative<std::monostate>(port->getHost()));
+    successResultOf(port->stopListening());
+    protocol->got = [&](std::string_view data) { protocol->transport().write(data); };
+    put(in.write, "hello");
+    in.write.reset();
+    runUntil(reactor, [&] { return protocol->over; });
+    CHECK(take(out.read) == "hello");
+  }
+  SUBCASE("no protocol") {
+    failureResultOf<NoProtocol>(endpoint.listen(makeFactory([]() -> std::shared_ptr<Protocol> { return nullptr; })));
+  }
 }
 
 }  // namespace
