@@ -3,7 +3,8 @@
 # What building the library and the examples takes, what the tests take besides, and what .ci/run and test/bench/run take besides.
 build_packages="g++ meson ninja-build pkg-config python3 ca-certificates
   libboost1.81-dev libboost-url1.81-dev libboost-json1.81-dev libssl-dev libc-ares-dev libspdlog-dev libfmt-dev libcli11-dev libhiredis-dev"
-test_packages="$build_packages doctest-dev openssl nginx python3-twisted twisted-doc python3-service-identity python3-httpbin redis-server"
+test_packages="$build_packages doctest-dev openssl nginx iproute2 netcat-openbsd redis-server python3-twisted python3-service-identity
+  python3-httpbin"
 ci_packages="$test_packages clang-19 clang-format-19 libclang-rt-19-dev llvm-19"
 bench_packages="$build_packages libcapnp-dev libuv1-dev libcurl4-openssl-dev python3-twisted nginx"
 
@@ -66,5 +67,18 @@ build() {
   fi
   ninja -C "$dir" "$@" </dev/null >"$log" 2>&1 || { grep -v '^\[' "$log" >&2; rm -f "$log"; return 1; }
   grep -A8 'warning:' "$log" >&2 || :
+  rm -f "$log"
+}
+
+# originals: Twisted's documented programs, of Debian's package twisted-doc, unpacked into build/twisted-doc for test/interop.
+# (Unpacked and not installed, as images of containers leave documentation out.)
+originals() {
+  local dir=build/twisted-doc log
+  [ ! -e $dir/usr ] || return 0
+  say "fetching twisted-doc"
+  log=$(mktemp)
+  mkdir -p $dir
+  ( cd $dir && { apt-get download -q twisted-doc || { apt-get update -q; apt-get download -q twisted-doc; }; } && dpkg -x twisted-doc_*.deb . ) \
+    </dev/null >"$log" 2>&1 || { tail -n 20 "$log" >&2; rm -f "$log"; return 1; }
   rm -f "$log"
 }

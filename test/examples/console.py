@@ -11,7 +11,7 @@ import tempfile
 import time
 
 PROGRAMS = pathlib.Path(sys.argv[1], "examples")
-ORIGINALS = pathlib.Path("/usr/share/doc/twisted-doc/examples")
+ORIGINALS = pathlib.Path(__file__).resolve().parents[2] / "build/twisted-doc/usr/share/doc/twisted-doc/examples"
 LIMIT = 60
 passed = failed = 0
 
@@ -70,7 +70,7 @@ def on_terminal(command, text, last):
 def original(name):
     path = ORIGINALS / (name + ".py")
     if not path.exists():
-        sys.exit(f"{path} is missing: install Debian's package twisted-doc")
+        sys.exit(f"{path} is missing: test/run fetches it")
     return ["/usr/bin/python3", path]
 
 

@@ -205,6 +205,23 @@ TEST_CASE_TEMPLATE("TCP: half of a connection is closed", Side, WeListen, TheyLi
   }
 }
 
+TEST_CASE("TCP: nc closes its half and waits for the answer") {
+  struct Answerer : HalfCloser {
+    void readConnectionLost() override {
+      transport().write("got " + received);
+      transport().loseConnection();
+    }
+  };
+  Reactor reactor;
+  auto ours = std::make_shared<Answerer>();
+  auto port = reactor.listenTCP(0, factoryOf(ours), 50, "127.0.0.1");
+  Process nc({"nc", "-N", "127.0.0.1", std::to_string(portOf(port->getHost()))}, "the question\n");
+  runUntil(reactor, [&] { return !ours->lost.empty(); });
+  CHECK(ours->lost == "ConnectionDone");
+  CHECK(nc.wait() == 0);
+  CHECK(nc.output() == "got the question\n");
+}
+
 TEST_CASE("TCP: nobody listens") {
   Reactor reactor;
   Peer peer(reactor);

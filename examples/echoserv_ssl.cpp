@@ -1,0 +1,16 @@
+// Echo over TLS; server.pem holds a certificate and its key. Usage: echoserv_ssl [PORT [PEM]]
+#include <iostream>
+
+#include <examples/arguments.hpp>
+#include <protocols/wire.hpp>
+#include <reactor/reactor.hpp>
+#include <reactor/tls.hpp>
+
+using namespace torsion;
+
+int main(int argc, char** argv) {
+  TLSOptions options = optionsForServerTLS({.certificate = argument(argc, argv, 2, "server.pem")});
+  auto port = reactor().listenSSL(portArgument(argc, argv, 1, 8000), forProtocol<Echo>(), options);
+  std::cout << "listening on " << describe(port->getHost()) << std::endl;
+  reactor().run();
+}
