@@ -84,8 +84,8 @@ class StringTransport : public Transport {
 /// abortConnection(). At once, unlike a real transport.
 class StringTransportWithDisconnection final : public StringTransport {
  public:
-  using StringTransport::StringTransport;
   using StringTransport::loseConnection;
+  using StringTransport::StringTransport;
 
   void loseConnection() override;
   void abortConnection() override;
