@@ -284,7 +284,7 @@ TEST_CASE_FIXTURE(Fixture, "pauseProducing: what the child writes waits until re
 }
 
 TEST_CASE_FIXTURE(Fixture, "a pull producer is asked for more when what it gave is written, until it unregisters") {
-  struct Source : Producer {
+  struct Source final : Producer {
     explicit Source(ProcessTransport& child) : child(child) {}
     void pauseProducing() override {}
     void resumeProducing() override {
