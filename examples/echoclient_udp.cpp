@@ -43,7 +43,8 @@ class EchoClientDatagramProtocol : public DatagramProtocol {
 };
 
 int main(int argc, char** argv) {
-  reactor().listenUDP(0, std::make_shared<EchoClientDatagramProtocol>(argument(argc, argv, 2, "127.0.0.1"),
-                                                                      portArgument(argc, argv, 1, 8000)));
+  const std::string host = argument(argc, argv, 2, "127.0.0.1");
+  reactor().listenUDP(0, std::make_shared<EchoClientDatagramProtocol>(host, portArgument(argc, argv, 1, 8000)),
+                      isIPv6Address(host) ? "::" : "");
   reactor().run();
 }
