@@ -92,7 +92,7 @@ Deferred<std::shared_ptr<Protocol>> ClientService::whenConnected(std::optional<i
   }
   if (state_ == State::connected) return succeed(connection_);
   if (state_ == State::stopped) return fail<std::shared_ptr<Protocol>>(CancelledError());
-  return waiters_.emplace_back(Waiter{{}, failAfterFailures}).resolver.deferred();
+  return waiters_.emplace_back(Waiter{Resolver<std::shared_ptr<Protocol>>(), failAfterFailures}).resolver.deferred();
 }
 
 void ClientService::connect() {
