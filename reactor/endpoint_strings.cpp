@@ -21,6 +21,7 @@
 #include <reactor/adopt.hpp>
 #include <reactor/detail/unique_fd.hpp>
 #include <reactor/error.hpp>
+#include <reactor/stdio.hpp>
 #include <reactor/tls.hpp>
 #include <reactor/tls_endpoints.hpp>
 
@@ -228,6 +229,12 @@ Server systemdServer(NetworkReactor& reactor, const EndpointArguments& arguments
   return std::make_shared<AdoptedStreamServerEndpoint>(duplicate.release(), family, adopting);
 }
 
+Server stdioServer(NetworkReactor& reactor, const EndpointArguments& arguments, EndpointKeywords keywords) {
+  const bool none = arguments.empty() || (arguments.size() == 1 && arguments[0].empty());  // "stdio" and "stdio:"
+  if (!none || !keywords.empty()) refuse("it takes no arguments; write stdio:");
+  return std::make_shared<StandardIOEndpoint>(reactorAs<Reactor>(reactor, "standard input and output"));
+}
+
 // Twisted's oddity: one that stands alone is the port where the host has a name.
 EndpointArguments hostAndPort(const EndpointArguments& arguments, EndpointKeywords& keywords) {
   if (arguments.size() == 1 && keywords.contains("host")) {
@@ -334,7 +341,8 @@ Registry<Server>& servers() {
                                {"tcp6", {tcp6Server}},
                                {"unix", {unixServer, true}},
                                {"ssl", {sslServer, true}},
-                               {"systemd", {systemdServer}}});
+                               {"systemd", {systemdServer}},
+                               {"stdio", {stdioServer}}});
   return all;
 }
 

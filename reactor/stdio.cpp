@@ -244,4 +244,17 @@ void standardIO(std::shared_ptr<Protocol> protocol, int input, int output, React
   std::make_shared<detail::StandardIO>(impl, input, output, where)->start(protocol);
 }
 
+Deferred<std::shared_ptr<ListeningPort>> StandardIOEndpoint::listen(std::shared_ptr<Factory> factory) {
+  struct Port final : ListeningPort {
+    Deferred<void> stopListening() override { return succeed(); }
+    Address getHost() const override { return {}; }
+  };
+  return execute([&]() -> std::shared_ptr<ListeningPort> {
+    auto protocol = factory->buildProtocol(Address());
+    if (!protocol) throw NoProtocol("the factory refused the connection with standard input and output");
+    standardIO(std::move(protocol), 0, 1, reactor_);
+    return std::make_shared<Port>();
+  });
+}
+
 }  // namespace torsion

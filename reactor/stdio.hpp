@@ -4,6 +4,9 @@
 #include <memory>
 #include <source_location>
 
+#include <deferred/deferred.hpp>
+#include <reactor/endpoints.hpp>
+#include <reactor/interfaces.hpp>
 #include <reactor/protocol.hpp>
 #include <reactor/reactor.hpp>
 
@@ -32,5 +35,17 @@ namespace torsion {
 /// stops.
 void standardIO(std::shared_ptr<Protocol> protocol, int input = 0, int output = 1,
                 Reactor& reactor = torsion::reactor(), std::source_location where = std::source_location::current());
+
+/// Serves whoever is at the other ends of standard input and output: `stdio:` of reactor/endpoint_strings.hpp.
+class StandardIOEndpoint final : public StreamServerEndpoint {
+ public:
+  explicit StandardIOEndpoint(Reactor& reactor = torsion::reactor()) noexcept : reactor_(reactor) {}
+  /// Connects a protocol of `factory` at once; there are no others to come, and stopListening() does nothing. Fails
+  /// with NoProtocol if the factory refused, with what it threw, and with what standardIO() throws.
+  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+
+ private:
+  Reactor& reactor_;
+};
 
 }  // namespace torsion

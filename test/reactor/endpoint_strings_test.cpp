@@ -141,7 +141,7 @@ TEST_CASE("what quoteStringArgument quotes comes out as it went in") {
 TEST_CASE("a string that makes no endpoint: the text says which, what is wrong, and what would be right") {
   CHECK(serverProblem("tcp") == "serverFromString(\"tcp\"): the argument port is missing");
   CHECK(contains(serverProblem("udp:80"), "no type \"udp\""));
-  CHECK(contains(serverProblem("udp:80"), "ssl, systemd, tcp, tcp6, unix"));
+  CHECK(contains(serverProblem("udp:80"), "ssl, stdio, systemd, tcp, tcp6, unix"));
   CHECK(contains(serverProblem("TCP:80"), "no type \"TCP\""));
   CHECK(contains(serverProblem(""), "no type \"\""));
   CHECK(contains(serverProblem("port=80"), "names no type"));
@@ -283,6 +283,52 @@ TEST_CASE("serverFromString: systemd") {
   int status = -1;
   ::waitpid(child, &status, 0);
   CHECK(status == 0);
+}
+
+// In a child, whose standard input and output they are.
+TEST_CASE("serverFromString: stdio") {
+  CHECK(contains(serverProblem("stdio:x"), "it takes no arguments"));
+  CHECK(contains(serverProblem("stdio:"), "this reactor has no standard input and output"));
+  int in[2], out[2];
+  REQUIRE(::pipe(in) == 0);
+  REQUIRE(::pipe(out) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    struct Answer final : Protocol {
+      void connectionMade() override { transport().write("hello "); }
+      void dataReceived(std::string_view data) override { transport().write(data); }
+      void connectionLost(const Failure&) override { over = true; }
+      bool over = false;
+    };
+    ::dup2(in[0], 0);
+    ::dup2(out[1], 1);
+    for (const int fd : {in[0], in[1], out[0], out[1]}) ::close(fd);
+    bool good = false;
+    try {
+      Reactor reactor;
+      auto answer = std::make_shared<Answer>();
+      auto port =
+          successResultOf(serverFromString(reactor, "stdio:")->listen(makeFactory([answer] { return answer; })));
+      const auto refusing = makeFactory([] { return std::shared_ptr<Protocol>(); });
+      failureResultOf<NoProtocol>(serverFromString(reactor, "STDIO")->listen(refusing));
+      while (!answer->over) reactor.iterate(1s);
+      good = port->getHost() == Address();
+    } catch (...) {
+    }
+    ::_exit(good ? 0 : 1);
+  }
+  ::close(in[0]);
+  ::close(out[1]);
+  REQUIRE(::write(in[1], "world", 5) == 5);
+  ::close(in[1]);
+  std::string got;
+  char buffer[100];
+  for (ssize_t n; (n = ::read(out[0], buffer, sizeof buffer)) > 0;) got.append(buffer, static_cast<std::size_t>(n));
+  ::close(out[0]);
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
+  CHECK(got == "hello world");
 }
 
 // ---- against Twisted
