@@ -230,7 +230,8 @@ Server systemdServer(NetworkReactor& reactor, const EndpointArguments& arguments
 }
 
 Server stdioServer(NetworkReactor& reactor, const EndpointArguments& arguments, EndpointKeywords keywords) {
-  if (!keywords.empty() || !(arguments.empty() || arguments == EndpointArguments{""})) refuse("it takes no arguments");
+  const bool none = arguments.empty() || (arguments.size() == 1 && arguments[0].empty());  // "stdio" and "stdio:"
+  if (!none || !keywords.empty()) refuse("it takes no arguments; write stdio:");
   return std::make_shared<StandardIOEndpoint>(reactorAs<Reactor>(reactor, "standard input and output"));
 }
 
@@ -340,8 +341,8 @@ Registry<Server>& servers() {
                                {"tcp6", {tcp6Server}},
                                {"unix", {unixServer, true}},
                                {"ssl", {sslServer, true}},
-                               {"stdio", {stdioServer}},
-                               {"systemd", {systemdServer}}});
+                               {"systemd", {systemdServer}},
+                               {"stdio", {stdioServer}}});
   return all;
 }
 

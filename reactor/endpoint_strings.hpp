@@ -9,7 +9,7 @@
 //            ssl:port[:privateKey=server.pem][:certKey=][:sslmethod=][:interface=][:backlog=50][:extraCertChain=]
 //            systemd:domain=INET:index=0      (or name=web; domain is INET, INET6 or UNIX;
 //                                              reactor/adopt.hpp; the environment is read by the first of these)
-//            stdio:
+//            stdio:                           (standard input and output; reactor/stdio.hpp)
 //   clients  tcp:host:port[:timeout=30][:bindAddress=]
 //            unix:path[:timeout=30][:lockfile=0]
 //            ssl:host:port[:timeout=30][:bindAddress=][:certKey=][:privateKey=][:caCertsDir=][:hostname=]

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include <reactor/error.hpp>
-#include <reactor/stdio.hpp>
 #include <reactor/testing/accumulating_protocol.hpp>
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/memory_reactor.hpp>
@@ -234,15 +233,6 @@ TEST_CASE("types of one's own") {
 }
 
 // In a child: the variables name a process and number the descriptors from 3 on.
-TEST_CASE("serverFromString: stdio") {
-  Reactor reactor;
-  for (const char* description : {"stdio:", "stdio", "STDIO:"}) {
-    CHECK(std::dynamic_pointer_cast<StandardIOEndpoint>(serverFromString(reactor, description)) != nullptr);
-  }
-  CHECK(contains(serverProblem("stdio:1"), "no standard input and output"));
-  CHECK_THROWS_WITH(serverFromString(reactor, "stdio:1"), "serverFromString(\"stdio:1\"): it takes no arguments");
-}
-
 TEST_CASE("serverFromString: systemd") {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -293,6 +283,52 @@ TEST_CASE("serverFromString: systemd") {
   int status = -1;
   ::waitpid(child, &status, 0);
   CHECK(status == 0);
+}
+
+// In a child, whose standard input and output they are.
+TEST_CASE("serverFromString: stdio") {
+  CHECK(contains(serverProblem("stdio:x"), "it takes no arguments"));
+  CHECK(contains(serverProblem("stdio:"), "this reactor has no standard input and output"));
+  int in[2], out[2];
+  REQUIRE(::pipe(in) == 0);
+  REQUIRE(::pipe(out) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    struct Answer final : Protocol {
+      void connectionMade() override { transport().write("hello "); }
+      void dataReceived(std::string_view data) override { transport().write(data); }
+      void connectionLost(const Failure&) override { over = true; }
+      bool over = false;
+    };
+    ::dup2(in[0], 0);
+    ::dup2(out[1], 1);
+    for (const int fd : {in[0], in[1], out[0], out[1]}) ::close(fd);
+    bool good = false;
+    try {
+      Reactor reactor;
+      auto answer = std::make_shared<Answer>();
+      auto port =
+          successResultOf(serverFromString(reactor, "stdio:")->listen(makeFactory([answer] { return answer; })));
+      const auto refusing = makeFactory([] { return std::shared_ptr<Protocol>(); });
+      failureResultOf<NoProtocol>(serverFromString(reactor, "STDIO")->listen(refusing));
+      while (!answer->over) reactor.iterate(1s);
+      good = port->getHost() == Address();
+    } catch (...) {
+    }
+    ::_exit(good ? 0 : 1);
+  }
+  ::close(in[0]);
+  ::close(out[1]);
+  REQUIRE(::write(in[1], "world", 5) == 5);
+  ::close(in[1]);
+  std::string got;
+  char buffer[100];
+  for (ssize_t n; (n = ::read(out[0], buffer, sizeof buffer)) > 0;) got.append(buffer, static_cast<std::size_t>(n));
+  ::close(out[0]);
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  CHECK(status == 0);
+  CHECK(got == "hello world");
 }
 
 // ---- against Twisted
