@@ -12,7 +12,7 @@
 using namespace torsion;
 
 /// Fills a client's transport, until it has to wait.
-class RandomProducer : public Producer {
+class RandomProducer final : public Producer {
  public:
   RandomProducer(LineReceiver& client, unsigned long long goal) : client_(client), left_(goal) {}
   /// Most likely called in the middle of sendLine().

@@ -292,6 +292,7 @@ TEST_CASE("serverFromString: stdio") {
   int in[2], out[2];
   REQUIRE(::pipe(in) == 0);
   REQUIRE(::pipe(out) == 0);
+  std::cout.flush();  // or the child may write what waits there, too
   const pid_t child = ::fork();
   if (child == 0) {
     struct Answer final : Protocol {
