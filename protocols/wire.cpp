@@ -1,6 +1,5 @@
 #include <protocols/wire.hpp>
 
-#include <chrono>
 #include <ctime>
 
 #include <deferred/deferred.hpp>
@@ -24,7 +23,7 @@ void QOTD::connectionMade() {
 }
 
 void Daytime::connectionMade() {
-  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  const std::time_t now = std::time(nullptr);
   std::tm fields{};
   ::gmtime_r(&now, &fields);
   char text[64];
