@@ -31,10 +31,8 @@ struct INotifyError : std::system_error {
 /// Calls back when something happens to files (Twisted's INotify). Paths are absolute.
 ///
 ///   INotify notifier;
-///   notifier.watch("/var/spool", IN_CREATE, false, {[](const INotify::Watch&, const std::string& path, std::uint32_t)
-///   {
-///     std::cout << path << " is new\n";
-///   }});
+///   notifier.watch("/var/spool", IN_CREATE, false,
+///                  {[](const INotify::Watch&, const std::string& path, std::uint32_t) { created(path); }});
 ///
 /// It reads from the start (Twisted's waits for startReading) until it is destroyed, by a callback too, or the reactor
 /// stops.
