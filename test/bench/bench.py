@@ -26,8 +26,9 @@ class Target:
 
 
 class Benchmark:
-    """`sides`: name -> command of its program. `figures`: key -> (heading, unit). `reference`: the side that ratios are
-    taken to. `notes`: what each side does, for the reader of the table."""
+    """`sides`: name -> command of its program; or a function that measures all sides at once, side -> figure -> value.
+    `figures`: key -> (heading, unit). `reference`: the side that ratios are taken to. `notes`: what each side does, for
+    the reader of the table."""
 
     def __init__(self, name, title, sides, figures, reference, targets, notes):
         self.name, self.title, self.sides, self.figures = name, title, sides, figures
@@ -61,24 +62,31 @@ def compileTime(source):
 KEEPING_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_TOP_PAD_": "1048576"}
 
 
-def served(command, load, kind, loads, tls=None):
-    """A side that is a server: for each figure of `loads`, the arguments of test/bench/load.cpp, a process of `command`,
-    which prints its port first. `command` may depend on the figure. `tls`: key and certificate."""
+def served(load, kind, loads, servers):
+    """Sides that are servers, for Benchmark. For each figure of `loads`, the connections and bytes that are given to
+    load.cpp, the servers run at once: side -> the command of a process that prints its port first, or a function of the
+    figure that gives it."""
 
     def measured():
-        figures = {}
-        for figure, arguments in loads.items():
-            line = command(figure) if callable(command) else command
-            line = [*line, *(tls or [])]
-            environment = {**os.environ, **KEEPING_MEMORY}
-            with subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True) as server:
-                try:
-                    port = server.stdout.readline().strip()
-                    line = [load, str(server.pid), port, kind, *map(str, arguments), *(["tls"] if tls else [])]
-                    figures[figure] = next(iter(figuresOf(line).values()))
-                finally:
-                    server.kill()
-        return figures
+        seen = {side: {} for side in servers}
+        for figure, (connections, size) in loads.items():
+            with contextlib.ExitStack() as running:
+                line, sides = [load, kind, str(connections), str(size), "tls" if figure.startswith("tls") else "tcp"], {}
+                for side, command in servers.items():
+                    server = running.enter_context(
+                        subprocess.Popen(
+                            command(figure) if callable(command) else command,
+                            env={**os.environ, **KEEPING_MEMORY},
+                            stdout=subprocess.PIPE,
+                            text=True,
+                        )
+                    )
+                    running.callback(server.kill)
+                    line += [str(server.pid), server.stdout.readline().strip()]
+                    sides[str(server.pid)] = side
+                for process, value in figuresOf(line).items():
+                    seen[sides[process]][figure] = value
+        return seen
 
     return measured
 
@@ -137,21 +145,21 @@ def benchmarks(programs, port, tls):
         return [os.path.join(programs, name), *args]
 
     load = os.path.join(programs, "load")
-    # Connections and bytes. Sides with a buffer a connection have one of 64 KiB for large messages.
-    echoes = {"small": [64, 64], "many": [1000, 64], "large": [16, 65536]}
-    tlsEchoes = {"small": [64, 64], "large": [16, 65536]}
 
-    def buffered(name):
-        return lambda figure: built(name, "65536" if figure == "large" else "4096")
+    def asio(figure):
+        """asio::ssl for figures that begin with tls. A buffer a connection, as large as the messages."""
+        return built("echo_asio", "65536" if "large" in figure else "4096", *(tls if figure.startswith("tls") else []))
 
-    def both(tcp, overTLS):
-        def measured():
-            return {
-                **served(tcp, load, "memory", {"tcp": [8000, 64]})(),
-                **served(overTLS, load, "memory", {"tls": [2000, 64]}, tls)(),
-            }
+    def torsion(figure):
+        return built("echo_torsion", *(tls if figure.startswith("tls") else []))
 
-        return measured
+    echoes = {
+        "Torsion": torsion,
+        "Asio": asio,
+        "epoll": built("echo_epoll"),
+        "libuv": lambda figure: built("echo_libuv", "65536" if figure == "large" else "4096"),
+        "Twisted": python("echo_twisted.py"),
+    }
 
     return [
         Benchmark(
@@ -249,13 +257,7 @@ def benchmarks(programs, port, tls):
         Benchmark(
             "echo",
             "TCP echo, CPU of the server a round trip",
-            {
-                "Torsion": served(built("echo_torsion"), load, "echo", echoes),
-                "Asio": served(buffered("echo_asio"), load, "echo", echoes),
-                "epoll": served(built("echo_epoll"), load, "echo", echoes),
-                "libuv": served(buffered("echo_libuv"), load, "echo", echoes),
-                "Twisted": served(python("echo_twisted.py"), load, "echo", echoes),
-            },
+            served(load, "echo", {"small": (64, 64), "many": (1000, 64), "large": (16, 65536)}, echoes),
             {
                 "small": ("64 B, 64 connections", "us"),
                 "many": ("64 B, 1,000 connections", "us"),
@@ -276,13 +278,10 @@ def benchmarks(programs, port, tls):
         Benchmark(
             "tls_echo",
             "TLS 1.3 echo, CPU of the server a round trip",
-            {
-                "Torsion": served(built("echo_torsion"), load, "echo", tlsEchoes, tls),
-                "asio::ssl": served(buffered("echo_asio"), load, "echo", tlsEchoes, tls),
-            },
-            {"small": ("64 B, 64 connections", "us"), "large": ("64 KB, 16 connections", "us")},
+            served(load, "echo", {"tls_small": (64, 64), "tls_large": (16, 65536)}, {"Torsion": torsion, "asio::ssl": asio}),
+            {"tls_small": ("64 B, 64 connections", "us"), "tls_large": ("64 KB, 16 connections", "us")},
             "asio::ssl",
-            [Target("small", 0.95, "asio::ssl"), Target("large", 0.8, "asio::ssl")],
+            [Target("tls_small", 0.95, "asio::ssl"), Target("tls_large", 0.8, "asio::ssl")],
             [
                 "as TCP echo; the same certificate, settings and modes of OpenSSL on both sides, among them"
                 " SSL_MODE_RELEASE_BUFFERS",
@@ -292,13 +291,7 @@ def benchmarks(programs, port, tls):
         Benchmark(
             "connections",
             "Connections: accepted, 64 bytes echoed, closed by the peer; 64 at a time; CPU of the server",
-            {
-                "Torsion": served(built("echo_torsion"), load, "connections", {"cpu": [64, 64]}),
-                "Asio": served(built("echo_asio", "4096"), load, "connections", {"cpu": [64, 64]}),
-                "epoll": served(built("echo_epoll"), load, "connections", {"cpu": [64, 64]}),
-                "libuv": served(built("echo_libuv", "4096"), load, "connections", {"cpu": [64, 64]}),
-                "Twisted": served(python("echo_twisted.py"), load, "connections", {"cpu": [64, 64]}),
-            },
+            served(load, "connections", {"cpu": (64, 64)}, echoes),
             {"cpu": ("a connection", "us")},
             "Asio",
             [Target("cpu", 1, "Asio")],
@@ -307,10 +300,7 @@ def benchmarks(programs, port, tls):
         Benchmark(
             "memory",
             "Memory of an idle connection, resident, which has echoed 64 bytes",
-            {
-                "Torsion": both(built("echo_torsion"), built("echo_torsion")),
-                "Asio": both(built("echo_asio", "4096"), built("echo_asio", "4096")),
-            },
+            served(load, "memory", {"tcp": (8000, 64), "tls": (2000, 64)}, {"Torsion": torsion, "Asio": asio}),
             {"tcp": ("TCP", "bytes"), "tls": ("TLS", "bytes")},
             "Asio",
             [Target("tcp", 1024), Target("tls", 16384)],
@@ -349,12 +339,22 @@ def progress(text):
 
 def measure(benchmark, rounds):
     """side -> figure -> median"""
-    seen = {side: {} for side in benchmark.sides}
+    seen = {}
+
+    def note(side, figures):
+        for figure, value in figures.items():
+            seen.setdefault(side, {}).setdefault(figure, []).append(value)
+
     for turn in range(rounds):
+        at = f"{benchmark.name}: round {turn + 1} of {rounds}"
+        if callable(benchmark.sides):
+            progress(at)
+            for side, figures in benchmark.sides().items():
+                note(side, figures)
+            continue
         for side, command in benchmark.sides.items():
-            progress(f"{benchmark.name}: round {turn + 1} of {rounds}, {side}")
-            for figure, value in (command() if callable(command) else figuresOf(command)).items():
-                seen[side].setdefault(figure, []).append(value)
+            progress(f"{at}, {side}")
+            note(side, command() if callable(command) else figuresOf(command))
     progress("")
     return {side: {figure: statistics.median(values) for figure, values in of.items()} for side, of in seen.items()}
 
@@ -369,7 +369,7 @@ def table(benchmark, medians):
         return number(value) + ratio
 
     head = [""] + [heading + (f", {unit}" if unit else "") for heading, unit in benchmark.figures.values()]
-    rows = [head] + [[side] + [cell(side, figure) for figure in benchmark.figures] for side in benchmark.sides]
+    rows = [head] + [[side] + [cell(side, figure) for figure in benchmark.figures] for side in medians]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     rows.insert(1, ["-" * width for width in widths])
     print(f"### {benchmark.title}\n")

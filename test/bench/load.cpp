@@ -1,9 +1,11 @@
-// The other end of the echo benchmarks, the same for every side, bare epoll: `load PID PORT KIND CONNECTIONS SIZE
-// [tls]`. It looks at the CPU time and the memory of the server, process PID, and reports:
-//   KIND echo         cpu: us a round trip of SIZE bytes, one under way on each connection
-//   KIND connections  cpu: us a connection, which sends SIZE bytes, gets them back and is closed by this side;
-//                     CONNECTIONS at a time
-//   KIND memory       memory: bytes a connection, which has had one round trip and is idle
+// The other end of the echo benchmarks, the same for every side, bare epoll: `load KIND CONNECTIONS SIZE tcp|tls PID
+// PORT...`. It looks at the CPU time and the memory of each server, process PID, and reports for it, PID and a number:
+//   KIND echo         us a round trip of SIZE bytes, one under way on each connection
+//   KIND connections  us a connection, which sends SIZE bytes, gets them back and is closed by this side; CONNECTIONS
+//                     at a time
+//   KIND memory       bytes a connection, which has had one round trip and is idle
+// CPU time is taken in short slices, of one server and then of the next, and the figure is the median of a server's:
+// what else the machine does changes within a second, and comes to all of them alike.
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -13,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -27,7 +30,8 @@
 
 namespace {
 
-constexpr double kWarmUp = 0.3e9, kMeasured = 1.2e9;  // ns
+constexpr double kSlice = 0.05e9;  // ns
+constexpr int kSlices = 24;
 // Descriptors and tables of the server that it makes for its first connections are not counted.
 constexpr int kUncounted = 1000;
 
@@ -57,28 +61,30 @@ class Load {
     setrlimit(RLIMIT_NOFILE, &limit);
   }
 
-  void echo(int connections) {
-    open(connections);
+  /// Before the first slice. `Connections` stay, or each is used for one round trip.
+  void prepare(int connections, bool stay) {
+    closes_ = !stay;
+    if (stay) open(connections);
+    while (connections_.size() < std::size_t(connections)) connections_.push_back(std::make_unique<Connection>());
+    slice();
+  }
+
+  /// The server's CPU time for one round trip or connection, in us.
+  double slice() {
+    const long before = done_;
+    const double cpu = serversCPU();
+    const double end = bench::wallTime() + kSlice;
     again_ = true;
-    for (auto& connection : connections_) begin(*connection);
-    runFor(kWarmUp);
-    const long before = done_;
-    const double cpu = serversCPU();
-    runFor(kMeasured);
-    bench::report("cpu", (serversCPU() - cpu) / 1e3 / double(done_ - before));
+    for (auto& connection : connections_) closes_ ? replace(*connection) : begin(*connection);
+    idle_ = 0;
+    while (idle_ < connections_.size()) {
+      if (bench::wallTime() >= end) again_ = false;
+      turn();
+    }
+    return (serversCPU() - cpu) / 1e3 / double(done_ - before);
   }
 
-  void connections(int atATime) {
-    closes_ = true;
-    for (int i = 0; i < atATime; ++i) replace(std::make_unique<Connection>().release());
-    runFor(kWarmUp);
-    const long before = done_;
-    const double cpu = serversCPU();
-    runFor(kMeasured);
-    bench::report("cpu", (serversCPU() - cpu) / 1e3 / double(done_ - before));
-  }
-
-  void memory(int connections) {
+  double memory(int connections) {
     // In waves, so that the server's peak is what the connections keep and not what their traffic takes together.
     const auto more = [this](int count) {
       while (count > 0) {
@@ -96,7 +102,7 @@ class Load {
     more(kUncounted);
     const double before = serversMemory();
     more(connections);
-    bench::report("memory", (serversMemory() - before) / connections);
+    return (serversMemory() - before) / connections;
   }
 
  private:
@@ -127,11 +133,11 @@ class Load {
   void open(int count) {
     for (int i = 0; i < count; ++i) connect(*connections_.emplace_back(std::make_unique<Connection>()));
   }
-  void replace(Connection* used) {
-    if (used->fd >= 0) ::close(used->fd);
-    *used = {};
-    connect(*used);
-    begin(*used);
+  void replace(Connection& used) {
+    if (used.fd >= 0) ::close(used.fd);
+    used = {};
+    connect(used);
+    begin(used);
   }
 
   void begin(Connection& connection) {
@@ -163,9 +169,11 @@ class Load {
         continue;  // OpenSSL may have more
       }
       ++done_;
-      if (closes_) return replace(&connection);
-      if (!again_) return;
-      return begin(connection);
+      if (!again_) {
+        ++idle_;
+        return;
+      }
+      return closes_ ? replace(connection) : begin(connection);
     }
   }
 
@@ -231,18 +239,36 @@ class Load {
   std::vector<std::unique_ptr<Connection>> connections_;
   std::vector<char> buffer_ = std::vector<char>(256 * 1024);
   long opened_ = 0, done_ = 0;
+  std::size_t idle_ = 0;
   bool again_ = false;   // after a round trip the next
-  bool closes_ = false;  // after a round trip another connection
+  bool closes_ = false;  // that one on a connection of its own
 };
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 6) return 2;
-  const std::string_view kind = argv[3];
-  const int connections = std::atoi(argv[4]);
-  Load load(std::atoi(argv[1]), std::atoi(argv[2]), std::strtoul(argv[5], nullptr, 10), argc > 6);
-  if (kind == "echo") load.echo(connections);
-  if (kind == "connections") load.connections(connections);
-  if (kind == "memory") load.memory(connections);
+  if (argc < 7) return 2;
+  const std::string_view kind = argv[1];
+  const int connections = std::atoi(argv[2]);
+  const std::size_t size = std::strtoul(argv[3], nullptr, 10);
+  const bool tls = argv[4] == std::string_view("tls");
+  std::vector<const char*> names;
+  std::vector<std::unique_ptr<Load>> loads;
+  for (int i = 5; i + 1 < argc; i += 2) {
+    names.push_back(argv[i]);
+    loads.push_back(std::make_unique<Load>(std::atoi(argv[i]), std::atoi(argv[i + 1]), size, tls));
+  }
+  std::vector<std::vector<double>> seen(loads.size());
+  if (kind == "memory") {
+    for (std::size_t i = 0; i < loads.size(); ++i) seen[i] = {loads[i]->memory(connections)};
+  } else {
+    for (auto& load : loads) load->prepare(connections, kind == "echo");
+    for (int slice = 0; slice < kSlices; ++slice) {
+      for (std::size_t i = 0; i < loads.size(); ++i) seen[i].push_back(loads[i]->slice());
+    }
+  }
+  for (std::size_t i = 0; i < loads.size(); ++i) {
+    std::sort(seen[i].begin(), seen[i].end());
+    bench::report(names[i], seen[i][seen[i].size() / 2]);
+  }
 }
