@@ -30,10 +30,11 @@ const Logger& logger() {
   return log;
 }
 
-/// Room to decrypt into: the thread's, not the connection's. TLS inside TLS has one out while it takes another.
+/// Room to decrypt and to encrypt into: the thread's, not the connection's. TLS inside TLS has one out while it takes
+/// another.
 class Scratch {
  public:
-  explicit Scratch(std::size_t size) : size_(std::max(size, kUsualSize)) {
+  explicit Scratch(std::size_t size = 0) : size_(std::max(size, kUsualSize)) {
     if (size_ == kUsualSize && !spare().empty()) {
       data_ = std::move(spare().back());
       spare().pop_back();
@@ -51,7 +52,7 @@ class Scratch {
   std::size_t size() const noexcept { return size_; }
 
  private:
-  static constexpr std::size_t kUsualSize = kBufferSize + kRecordSize;
+  static constexpr std::size_t kUsualSize = 96 * 1024;  // what a socket gives at once, and a record
   static std::vector<std::unique_ptr<char[]>>& spare() {
     static thread_local auto buffers = [] {
       std::vector<std::unique_ptr<char[]>> made;
@@ -284,6 +285,42 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     TLSProtocol& tls_;
   };
 
+  /// While it lives, the records that OpenSSL makes of `size` bytes are gathered, if they are more than one: the lower
+  /// transport gets them at once, and need not make a system call for each.
+  class Gatherer {
+   public:
+    Gatherer(TLSProtocol& tls, std::size_t size) : tls_(tls) {
+      if (size <= kRecordPayload) return;
+      room_.emplace();
+      tls_.gatherer_ = this;
+    }
+    ~Gatherer() { tls_.gatherer_ = nullptr; }
+    Gatherer(const Gatherer&) = delete;
+    Gatherer& operator=(const Gatherer&) = delete;
+
+    void add(std::string_view record) {
+      if (room_->size() - used_ < record.size()) send();
+      std::memcpy(room_->data() + used_, record.data(), record.size());
+      used_ += record.size();
+    }
+    void send() {
+      if (used_ != 0) tls_.transport().write({room_->data(), std::exchange(used_, 0)});
+    }
+
+   private:
+    TLSProtocol& tls_;
+    std::optional<Scratch> room_;
+    std::size_t used_ = 0;
+  };
+
+  void writeBelow(std::string_view record) {
+    if (gatherer_) {
+      gatherer_->add(record);
+    } else {
+      transport().write(record);
+    }
+  }
+
   static const BIO_METHOD* bioMethod() {
     static const BIO_METHOD* const method = [] {
       BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "torsion transport");
@@ -307,7 +344,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
       BIO_meth_set_write_ex(made, [](BIO* bio, const char* data, std::size_t size, std::size_t* written) {
         BIO_clear_retry_flags(bio);
         try {
-          static_cast<TLSProtocol*>(BIO_get_data(bio))->transport().write({data, size});
+          static_cast<TLSProtocol*>(BIO_get_data(bio))->writeBelow({data, size});
         } catch (...) {  // memory; no exception may pass through OpenSSL
           return 0;
         }
@@ -323,7 +360,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   /// Makes one call of an SSL_* function and returns its result: the error, SSL_ERROR_NONE if it succeeded.
   template <class F>
   int callSSL(F function) {
-    ERR_clear_error();
+    if (ERR_peek_error() != 0) ERR_clear_error();  // clearing is slow
     inSSL_ = true;
     int result = function(ssl_.get());
     inSSL_ = false;
@@ -402,18 +439,21 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   }
 
   void encrypt(std::string_view data) {
-    while (!data.empty() && !finished_) {
+    int error = SSL_ERROR_NONE;
+    Gatherer gatherer(*this, data.size());
+    while (!data.empty() && error == SSL_ERROR_NONE) {
       std::size_t written = 0;
-      int error = callSSL([&](SSL* ssl) { return SSL_write_ex(ssl, data.data(), data.size(), &written); });
-      if (error == SSL_ERROR_NONE) {
-        data.remove_prefix(written);
-      } else if (isWaiting(error)) {
-        writeBlocked_ = true;
-        hold(data);
-        break;
-      } else {
-        fail(brokenFailure(error));
-      }
+      error = callSSL([&](SSL* ssl) { return SSL_write_ex(ssl, data.data(), data.size(), &written); });
+      data.remove_prefix(written);
+    }
+    inSSL_ = true;  // the producer is paused after this
+    gatherer.send();
+    inSSL_ = false;
+    if (isWaiting(error)) {
+      writeBlocked_ = true;
+      hold(data);
+    } else if (error != SSL_ERROR_NONE) {
+      fail(brokenFailure(error));
     }
     if (lowerFull_) pauseProducer();
   }
@@ -635,6 +675,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   DelayedCall resumeCall_;
   DelayedCall flushCall_;  // for small writes, at the end of the turn
   Producer* producer_ = nullptr;
+  Gatherer* gatherer_ = nullptr;  // while one lives that gathers
 
   bool handshakeDone_ = false;
   bool open_ = false;           // the handshake is done and its listener has returned: writes go out

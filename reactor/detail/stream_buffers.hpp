@@ -12,7 +12,9 @@ namespace torsion::detail {
 
 class StreamBuffers {
  public:
-  static constexpr std::size_t kReadSize = 65536;
+  // More than the 64 KiB that many peers write at once, in TLS records too: a read that does not fill the buffer is
+  // known to have emptied the socket.
+  static constexpr std::size_t kReadSize = 72 * 1024;
 
   /// Where bytes are received; good until the call of the protocol returns.
   std::span<char> readBuffer() {

@@ -913,6 +913,33 @@ TEST_CASE("TLS: small writes of one turn leave together at its end") {
   CHECK(pair.clock.getDelayedCalls().empty());
 }
 
+TEST_CASE("TLS: the records of a large write leave together") {
+  Clock clock;
+  auto client = std::make_shared<Recorder>(), server = std::make_shared<Recorder>();
+  IOPump pump(over(clientFor("localhost"), over(clientFor("localhost"), client, clock), clock),
+              over(localhostServer(), over(localhostServer(), server, clock), clock));
+  flushBoth(pump, clock);
+  client->transport().write(std::string(64 * 1024, 'L'));
+  // Four records that the TLS below got at once: it made five of them, of a write for each it would have made eight.
+  CHECK(pump.clientIO().queued() == 64 * 1024 + (4 + 5) * 22);
+  flushBoth(pump, clock);
+  CHECK(server->received == std::string(64 * 1024, 'L'));
+}
+
+TEST_CASE("TLS: a producer that writes when it is paused does so behind what paused it") {
+  Pair pair;
+  pair.run();
+  RecordingProducer producer;
+  Transport& transport = pair.client->transport();
+  producer.onPause = [&] { transport.write(std::string(40'000, 'b')); };
+  transport.registerProducer(producer, true);
+  transport.write(std::string(200'000, 'a'));
+  CHECK(producer.paused == 1);
+  transport.unregisterProducer();
+  pair.flush();
+  CHECK(pair.server->received == std::string(200'000, 'a') + std::string(40'000, 'b'));
+}
+
 TEST_CASE("TLS: small writes under back-pressure keep their order, and the producer hears of it") {
   Pair pair;
   pair.run();
