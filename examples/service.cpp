@@ -4,6 +4,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include <examples/arguments.hpp>
 #include <protocols/http/site.hpp>
@@ -15,7 +16,9 @@ using namespace torsion;
 // Plain names alone: nothing in another directory, nothing hidden.
 Response getFile(const Request& request) {
   const std::string name = request.path.substr(1);
-  if (name.starts_with('.') || name.find_first_of("/%") != name.npos || !std::filesystem::is_regular_file(name)) {
+  std::error_code error;
+  if (name.starts_with('.') || name.find_first_of("/%") != name.npos ||
+      !std::filesystem::is_regular_file(name, error)) {
     return {.status = 404, .body = "No such file\n"};
   }
   std::ifstream file(name, std::ios::binary);
