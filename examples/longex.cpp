@@ -1,5 +1,6 @@
 // Long calculations that hold up nobody: multiplies the numbers of each line, a step a turn of the reactor.
 // Usage: longex [PORT]
+#include <cstddef>
 #include <deque>
 #include <iostream>
 #include <stdexcept>
@@ -36,14 +37,14 @@ class LongMultiplicationProtocol : public LineReceiver {
   void calculateLater() {
     reactor().callLater(Duration::zero(), hold([this] { calculateChunk(); }));
   }
-  // [a, b, c, ...] becomes [a * b, c, ...].
+  // [a, ..., y, z] becomes [a * z, ..., y].
   void calculateChunk() {
     if (workQueue_.empty()) return;  // the connection is gone
     std::vector<LongNumber>& work = workQueue_.front();
-    work[0] = work[0] * work[1];
-    work.erase(work.begin() + 1);
+    work.front() = work.front() * work.back();
+    work.pop_back();
     if (work.size() == 1) {
-      sendLine(work[0].toString());
+      sendLine(work.front().toString());
       workQueue_.pop_front();
       if (workQueue_.size() == kMaxWork - 1) resumeProducing();
     }
