@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 
-from examples import DOCS, Program, check, in_own_network, listening, ours, wait
+from examples import DOCS, OURS, Program, check, in_own_network, listening, ours, wait
 
 LISTINGS = DOCS / "howto/listings"
 FINGER = DOCS / "howto/tutorial/listings/finger"
@@ -34,6 +34,8 @@ def serving(command, folder, *ports):
         up = wait(lambda: all(listening(f"tcp {port}", folder) for port in ports), lambda: program.process.poll() is not None)
         check(up, f"{program.name} does not listen: {program.output()}")
         yield program
+        if command[0].startswith(str(OURS)) and program.process.poll() is None:
+            check(ended(program, 0), f"{program.name} ends with {program.process.returncode}: {program.output()}")
 
 
 def ended(program, status):
