@@ -18,7 +18,10 @@ class Chat : public LineReceiver {
   using Users = std::map<std::string, Chat*>;  // by name
   explicit Chat(std::shared_ptr<Users> users) : users_(std::move(users)) {}
 
-  void connectionMade() override { sendLine("What's your name?"); }
+  void connectionMade() override {
+    transport().setWriteLimit(1 << 20);  // one who does not read is dropped
+    sendLine("What's your name?");
+  }
   void connectionLost(const Failure&) override {
     if (state_ == State::chat) users_->erase(name_);
   }

@@ -20,6 +20,7 @@ class MyChat : public LineReceiver {
 
   void connectionMade() override {
     std::cout << "Got new client!" << std::endl;
+    transport().setWriteLimit(1 << 20);  // one who does not read is dropped
     clients_->insert(this);
   }
   void connectionLost(const Failure&) override {

@@ -205,6 +205,28 @@ def names_session():
     return heard
 
 
+def slow_reader(name, port, folder, before, lines_back):
+    """One who does not read is dropped, and the others go on."""
+    line, total = b"x" * 16000 + b"\r\n", 4000
+    with serving(ours([name]), folder, port) as program:
+        slow, other = Talker(port), Talker(port)
+        for talker, text in (slow, b"slow\r\n"), (other, b"other\r\n"):
+            if before:
+                talker.hears()
+            talker.say(text)
+            talker.hears()
+        for _ in range(total):
+            other.say(line)
+            other.hears(lines_back)
+        received = 0
+        with contextlib.suppress(ConnectionError):
+            while received < total * len(line) // 2 and (data := slow.connection.recv(1 << 20)):
+                received += len(data)
+        check(received < total * len(line) // 2, f"{name} has kept {received} bytes: {program.output()[-1000:]}")
+        slow.close()
+        other.close()
+
+
 def chats(folder):
     shutil.copy(DOCS / "examples/chatserver.py", folder)
     same("chatserver", ours(["chatserver"]), twistd("chatserver.py"), [1025], chat_session, folder, [b"bye\n"])
@@ -214,6 +236,8 @@ def chats(folder):
                         "    def lineReceived(self, line):\n        line = line.decode()")
     (folder / "chat.py").write_text(text)
     same("chat", ours(["chat"]), python("chat.py"), [8123], names_session, folder, [b"<bob> hi\r\n", b"<bob> there\r\n"])
+    slow_reader("chatserver", 1025, folder, False, 1)
+    slow_reader("chat", 8123, folder, True, 0)
 
 
 # ---- Long calculations
