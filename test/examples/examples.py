@@ -48,9 +48,10 @@ for name, arguments, text, status, pattern in CASES:
     good = got == status and re.search(pattern, output, re.M) is not None
     check(good, f"{name} {' '.join(arguments)}: wanted {status} and {pattern!r}, got {got} and:\n{output}")
 # Those that speak to others, servers that never end among them, run there.
-elsewhere = (ROOT / "test/interop/examples.py").read_text()
-for path in sorted(ROOT.glob("examples/*.cpp")):
-    if path.stem not in {case[0] for case in CASES} and f'["{path.stem}"' not in elsewhere \
+elsewhere = "".join((ROOT / "test/interop" / name).read_text() for name in ("examples.py", "howto.py"))
+for path in sorted(ROOT.glob("examples/**/*.cpp")):
+    name = str(path.relative_to(ROOT / "examples").with_suffix(""))
+    if name not in {case[0] for case in CASES} and not re.search(rf'"({name}|{path.stem})"', elsewhere) \
             and not pathlib.Path(__file__).with_name(path.stem + ".py").exists():
         check(False, f"{path.relative_to(ROOT)} has no case in {pathlib.Path(__file__).name}")
 print(f"{passed} passed, {failed} failed")

@@ -225,13 +225,19 @@ def main():
         two_machines(folder)
 
 
-if "--inside" in sys.argv:
-    main()
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(failed > 0)
-own = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
-works = subprocess.run([*own, "true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-if works.returncode != 0:
-    print(f"{' '.join(own)} gives no network of its own here, so the examples were not run: {works.stdout}\n0 passed, 1 failed")
-    sys.exit(1)
-sys.exit(subprocess.run([*own, sys.executable, __file__, sys.argv[1], "--inside"]).returncode)
+def in_own_network(script, main):
+    """Runs main() in a network where all ports are free, and ends the program with what was checked."""
+    if "--inside" in sys.argv:
+        main()
+        print(f"{passed} passed, {failed} failed")
+        sys.exit(failed > 0)
+    own = ["unshare", "-n"] if os.geteuid() == 0 else ["unshare", "-rn"]
+    works = subprocess.run([*own, "true"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if works.returncode != 0:
+        print(f"{' '.join(own)} gives no network of its own here, so the examples were not run: {works.stdout}\n0 passed, 1 failed")
+        sys.exit(1)
+    sys.exit(subprocess.run([*own, sys.executable, script, sys.argv[1], "--inside"]).returncode)
+
+
+if __name__ == "__main__":
+    in_own_network(__file__, main)
