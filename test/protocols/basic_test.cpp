@@ -19,6 +19,7 @@
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/pump.hpp>
 #include <reactor/testing/string_transport.hpp>
+#include <test/support/resources.hpp>
 
 using namespace torsion;
 
@@ -284,6 +285,49 @@ TEST_CASE("MessageReceiver: a long string costs as much as it is long, in whatev
   t.protocol->sendString(string);
   t.feed(t.transport.value(), 1460);
   CHECK(t.protocol->got == Strings{string});
+}
+
+TEST_CASE("LineReceiver: a long line is looked at once, and moved as often as its memory doubles") {
+  struct Watched : LineReceiver {
+    bool receive() override {
+      looked += input().size() - seen();
+      if (input().data() != where) moved += input().size();
+      where = input().data();
+      return LineReceiver::receive();
+    }
+    void lineReceived(std::string_view line) override { got += line.size(); }
+    std::size_t looked = 0, moved = 0, got = 0;
+    const char* where = nullptr;
+  };
+  constexpr std::size_t kLine = 1 << 20, kLines = 4;
+  OnString<Watched> t;
+  t.protocol->setMaxLength(kLine);
+  std::string stream;
+  for (std::size_t i = 0; i < kLines; ++i) stream += std::string(kLine, 'x') + "\r\n";
+  t.feed(stream, 16384);
+  CHECK(t.protocol->got == kLines * kLine);
+  CHECK(t.protocol->looked < stream.size() + 2 * kLines * 16384);
+  CHECK(t.protocol->moved < 3 * stream.size());
+}
+
+TEST_CASE("MessageReceiver: what it holds is bounded, and nothing when nothing is incomplete") {
+  const auto heldBy = [](auto feed) {
+    constexpr std::size_t kConnections = 64;
+    std::vector<std::unique_ptr<OnString<Lines>>> all(kConnections);
+    for (auto& t : all) t = std::make_unique<OnString<Lines>>();
+    const std::size_t before = test::memoryInUse();
+    for (auto& t : all) feed(*t);
+    const std::size_t after = test::memoryInUse();
+    return after < before ? 0 : (after - before) / kConnections;
+  };
+  const auto forget = [](OnString<Lines>& t) { Strings().swap(t.protocol->got); };
+  const std::string longest(16384, 'x');
+  CHECK(heldBy([&](auto& t) { forget(t.feed(longest + "\r\n", 1000)); }) < 100);
+  CHECK(heldBy([&](auto& t) { forget(t.feed(longest, 1000)); }) < 3 * longest.size());
+  // What was read along with other lines is not what is held.
+  std::string read;
+  for (int i = 0; i < 4; ++i) read += longest.substr(2) + "\r\n";
+  CHECK(heldBy([&](auto& t) { forget(t.feed("x").feed(read).feed("rest")); }) < 100);
 }
 
 TEST_CASE_TEMPLATE("IntNStringReceiver: strings of any length, cut anywhere", Length, std::uint8_t, std::uint16_t,
