@@ -157,18 +157,14 @@ def drip(session, text):
 @command
 def feed(session, protocol, maxLength, text):
     """Gives a receiver `text`, hexadecimal, a byte at a time: says after how many its connection was being lost (`-`: it was
-    not), and what it had received."""
+    not), and what it had received, as Messages does."""
 
-    class Receiver(getattr(basic, protocol)):
+    class Receiver(Messages, getattr(basic, protocol)):
         MAX_LENGTH = int(maxLength)
-        got = []
+        stringReceived = lineReceived = Messages.note
 
-        def stringReceived(self, string):
-            self.got.append(string.hex())
-
-        lineReceived = stringReceived
-
-    receiver = Receiver()
+    receiver = Receiver(session)
+    receiver.connectionMade = receiver.connectionLost = lambda *_: None
     transport = StringTransportWithDisconnection()
     transport.protocol = receiver
     receiver.makeConnection(transport)
@@ -178,7 +174,7 @@ def feed(session, protocol, maxLength, text):
         if transport.disconnecting or not transport.connected:
             after = count
             break
-    session.say("fed", after, ",".join(receiver.got))
+    session.say("fed", after, receiver.count, receiver.digest.hexdigest()[:16])
 
 
 @command
