@@ -33,8 +33,13 @@ void MessageReceiver::dataReceived(std::string_view data) {
     std::string& joined;
     ~Keep() {
       if (!self.transport().disconnecting()) {
-        // Without a copy where nothing was taken: a long message comes in many pieces.
-        self.kept_ = self.input_.size() == joined.size() ? std::move(joined) : std::string(self.input_);
+        // In the memory that it is in, unless that is more than a message may take: long messages come in many pieces.
+        if (!joined.empty() && !self.input_.empty() && joined.capacity() <= 3 * self.maxLength_) {
+          joined.erase(0, joined.size() - self.input_.size());
+          self.kept_ = std::move(joined);
+        } else {
+          self.kept_ = std::string(self.input_);
+        }
         self.kept_ += self.late_;
       }
       self.input_ = {};
@@ -91,7 +96,7 @@ bool LineReceiver::receive() {
     return true;
   }
   const std::size_t end = input().find(delimiter_, seen());
-  if (end == std::string_view::npos ? input().size() >= maxLength_ + delimiter_.size() : end > maxLength_) {
+  if (end == std::string_view::npos ? input().size() >= maxLength() + delimiter_.size() : end > maxLength()) {
     lineLengthExceeded(take(input().size()));
     return true;
   }
@@ -105,7 +110,7 @@ bool LineReceiver::receive() {
 }
 
 void LineReceiver::lineLengthExceeded(std::string_view) {
-  transport().loseConnection(LineTooLongError(maxLength_));
+  transport().loseConnection(LineTooLongError(maxLength()));
 }
 
 void LineReceiver::sendLine(std::string_view line) {

@@ -36,6 +36,10 @@ struct NetstringParseError : std::runtime_error {
 /// wait. Once loseConnection() has been called nothing more is received.
 class MessageReceiver : public Protocol {
  public:
+  /// A message is kept until it is complete: this bounds the memory (Twisted's MAX_LENGTH).
+  void setMaxLength(std::size_t bytes) noexcept { maxLength_ = std::min(bytes, kGreatestMaxLength); }
+  std::size_t maxLength() const noexcept { return maxLength_; }
+
   void dataReceived(std::string_view data) override;
 
   /// Stops receiving, in the middle of what came in, too, and tells the transport.
@@ -44,8 +48,7 @@ class MessageReceiver : public Protocol {
   void stopProducing();
 
  protected:
-  /// Lengths up to here can be counted with.
-  static constexpr std::size_t kGreatestMaxLength = std::numeric_limits<std::size_t>::max() / 16;
+  explicit MessageReceiver(std::size_t maxLength = 16384) noexcept : maxLength_(maxLength) {}
 
   /// Takes one message off the front of input() and delivers it; false: it is not complete yet.
   virtual bool receive() = 0;
@@ -60,6 +63,10 @@ class MessageReceiver : public Protocol {
   std::string takeAll();
 
  private:
+  // Lengths up to here can be counted with.
+  static constexpr std::size_t kGreatestMaxLength = std::numeric_limits<std::size_t>::max() / 16;
+
+  std::size_t maxLength_;
   std::string kept_;        // between calls of dataReceived
   std::string_view input_;  // within one
   std::string late_;        // what came within one by a nested one
@@ -68,7 +75,8 @@ class MessageReceiver : public Protocol {
   bool paused_ = false;
 };
 
-/// Lines, and raw data in between (Twisted's LineReceiver):
+/// Lines, and raw data in between (Twisted's LineReceiver). At first maxLength() is 16,384 bytes, without the
+/// delimiter.
 ///
 ///   struct Echo : LineReceiver {
 ///     void lineReceived(std::string_view line) override { sendLine(line); }
@@ -95,34 +103,26 @@ class LineReceiver : public MessageReceiver {
   /// "\r\n" at first. Throws std::invalid_argument for an empty one.
   void setDelimiter(std::string delimiter);
   const std::string& delimiter() const noexcept { return delimiter_; }
-  /// 16,384 bytes at first, without the delimiter (Twisted's MAX_LENGTH).
-  void setMaxLength(std::size_t bytes) noexcept { maxLength_ = std::min(bytes, kGreatestMaxLength); }
-  std::size_t maxLength() const noexcept { return maxLength_; }
 
  protected:
   bool receive() override;
 
  private:
   std::string delimiter_ = "\r\n";
-  std::size_t maxLength_ = 16384;
   bool rawMode_ = false;
 };
 
 /// Twisted's has no raw mode, and is faster for it; here there is nothing to be gained.
 using LineOnlyReceiver = LineReceiver;
 
-/// What netstrings and strings with a length before them share.
+/// What netstrings and strings with a length before them share. At first maxLength() is 99,999 bytes.
 class StringReceiver : public MessageReceiver {
  public:
   /// A string, without what frames it; valid during the call.
   virtual void stringReceived(std::string_view string) { (void)string; }
 
-  /// 99,999 bytes at first (Twisted's MAX_LENGTH). A string is kept until it is complete: this bounds the memory.
-  void setMaxLength(std::size_t bytes) noexcept { maxLength_ = std::min(bytes, kGreatestMaxLength); }
-  std::size_t maxLength() const noexcept { return maxLength_; }
-
- private:
-  std::size_t maxLength_ = 99999;
+ protected:
+  StringReceiver() noexcept : MessageReceiver(99999) {}
 };
 
 /// "5:hello," (Twisted's NetstringReceiver; https://cr.yp.to/proto/netstrings.txt). What is none, or too long, ends the

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <deferred/errors.hpp>
+#include <deferred/function.hpp>
 #include <reactor/error.hpp>
 
 namespace torsion {
@@ -239,8 +240,6 @@ ThrottlingFactory::ThrottlingFactory(std::shared_ptr<Factory> factory, const Thr
   writes_.limit = limits.writeLimit;
 }
 
-ThrottlingFactory::~ThrottlingFactory() = default;  // by now no protocol is left, and so no call
-
 std::shared_ptr<Protocol> ThrottlingFactory::buildProtocol(const Address& peer) {
   return connectionCount() < maxConnectionCount_ ? WrappingFactory::buildProtocol(peer) : nullptr;
 }
@@ -314,14 +313,11 @@ std::string hostOf(const Address& address) {
       address);
 }
 
-}  // namespace
-
-class LimitConnectionsByPeer::Counted final : public ProtocolWrapper {
+// Calls `release` once: when its connection is lost, or never was.
+class Counted final : public ProtocolWrapper {
  public:
-  Counted(std::shared_ptr<Protocol> wrapped, std::shared_ptr<LimitConnectionsByPeer> factory, std::string host)
-      : ProtocolWrapper(std::move(wrapped)), factory_(std::move(factory)), host_(std::move(host)) {
-    ++factory_->counts_[host_];
-  }
+  Counted(std::shared_ptr<Protocol> wrapped, UniqueFunction<void()> release)
+      : ProtocolWrapper(std::move(wrapped)), release_(std::move(release)) {}
   ~Counted() override { release(); }
   void connectionLost(const Failure& reason) override {
     release();
@@ -330,14 +326,12 @@ class LimitConnectionsByPeer::Counted final : public ProtocolWrapper {
 
  private:
   void release() {
-    const auto factory = std::exchange(factory_, nullptr);
-    if (!factory) return;
-    const auto count = factory->counts_.find(host_);
-    if (--count->second == 0) factory->counts_.erase(count);
+    if (auto release = std::exchange(release_, nullptr)) release();
   }
-  std::shared_ptr<LimitConnectionsByPeer> factory_;
-  std::string host_;
+  UniqueFunction<void()> release_;
 };
+
+}  // namespace
 
 LimitConnectionsByPeer::LimitConnectionsByPeer(std::shared_ptr<Factory> factory, std::size_t maxConnectionsPerPeer)
     : WrappingFactory(std::move(factory)), maxConnectionsPerPeer_(maxConnectionsPerPeer) {}
@@ -349,28 +343,14 @@ std::shared_ptr<Protocol> LimitConnectionsByPeer::buildProtocol(const Address& p
 }
 
 std::shared_ptr<ProtocolWrapper> LimitConnectionsByPeer::wrap(std::shared_ptr<Protocol> protocol, const Address& peer) {
-  return std::make_shared<Counted>(std::move(protocol),
-                                   std::static_pointer_cast<LimitConnectionsByPeer>(shared_from_this()), hostOf(peer));
+  const auto self = std::static_pointer_cast<LimitConnectionsByPeer>(shared_from_this());
+  const std::string host = hostOf(peer);
+  auto counted = std::make_shared<Counted>(std::move(protocol), [self, host] {
+    if (--self->counts_.at(host) == 0) self->counts_.erase(host);
+  });
+  ++counts_[host];
+  return counted;
 }
-
-class LimitTotalConnectionsFactory::Counted final : public ProtocolWrapper {
- public:
-  Counted(std::shared_ptr<Protocol> wrapped, std::shared_ptr<LimitTotalConnectionsFactory> factory)
-      : ProtocolWrapper(std::move(wrapped)), factory_(std::move(factory)) {
-    ++factory_->connectionCount_;
-  }
-  ~Counted() override { release(); }
-  void connectionLost(const Failure& reason) override {
-    release();
-    ProtocolWrapper::connectionLost(reason);
-  }
-
- private:
-  void release() {
-    if (const auto factory = std::exchange(factory_, nullptr)) --factory->connectionCount_;
-  }
-  std::shared_ptr<LimitTotalConnectionsFactory> factory_;
-};
 
 LimitTotalConnectionsFactory::LimitTotalConnectionsFactory(std::shared_ptr<Factory> factory,
                                                            std::size_t connectionLimit,
@@ -384,8 +364,10 @@ std::shared_ptr<Protocol> LimitTotalConnectionsFactory::buildProtocol(const Addr
 
 std::shared_ptr<ProtocolWrapper> LimitTotalConnectionsFactory::wrap(std::shared_ptr<Protocol> protocol,
                                                                     const Address&) {
-  return std::make_shared<Counted>(std::move(protocol),
-                                   std::static_pointer_cast<LimitTotalConnectionsFactory>(shared_from_this()));
+  const auto self = std::static_pointer_cast<LimitTotalConnectionsFactory>(shared_from_this());
+  auto counted = std::make_shared<Counted>(std::move(protocol), [self] { --self->connectionCount_; });
+  ++connectionCount_;
+  return counted;
 }
 
 // ---- TrafficLoggingFactory

@@ -141,7 +141,6 @@ struct ThrottlingLimits {
 class ThrottlingFactory final : public WrappingFactory {
  public:
   ThrottlingFactory(std::shared_ptr<Factory> factory, const ThrottlingLimits& limits, Time& time = reactor());
-  ~ThrottlingFactory() override;
 
   std::shared_ptr<Protocol> buildProtocol(const Address& peer) override;
   std::size_t connectionCount() const noexcept { return protocols_.size(); }
@@ -175,7 +174,6 @@ class LimitConnectionsByPeer final : public WrappingFactory {
   std::shared_ptr<Protocol> buildProtocol(const Address& peer) override;
 
  private:
-  class Counted;
   std::shared_ptr<ProtocolWrapper> wrap(std::shared_ptr<Protocol> protocol, const Address& peer) override;
   std::size_t maxConnectionsPerPeer_;
   std::map<std::string, std::size_t> counts_;
@@ -190,7 +188,6 @@ class LimitTotalConnectionsFactory final : public WrappingFactory {
   std::size_t connectionCount() const noexcept { return connectionCount_; }
 
  private:
-  class Counted;
   std::shared_ptr<ProtocolWrapper> wrap(std::shared_ptr<Protocol> protocol, const Address& peer) override;
   std::size_t connectionLimit_;
   std::shared_ptr<Factory> overflow_;

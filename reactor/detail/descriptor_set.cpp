@@ -24,16 +24,29 @@ class DescriptorSet::Entry final : public Watcher, public Disconnectable, public
 
   // To be called when reader or writer has changed.
   void update() {
-    const std::uint32_t wanted = (reader ? EPOLLIN : 0U) | (writer ? EPOLLOUT : 0U);
-    if (wanted == 0) {
-      if (std::exchange(events_, 0) != 0 && !alwaysReady_) set_.reactor_.poller.remove(fd_);
-      leave();
-      set_.entries_.erase(fd_);  // may destroy this
-    } else if (events_ == 0) {
-      start(wanted);
-    } else if (std::exchange(events_, wanted) != wanted && !alwaysReady_) {
-      set_.reactor_.poller.change(fd_, wanted);
+    if (reader || writer) {
+      watch();
+      return;
     }
+    if (std::exchange(events_, 0) != 0 && !alwaysReady_) set_.reactor_.poller.remove(fd_);
+    leave();
+    set_.entries_.erase(fd_);  // may destroy this
+  }
+
+  // The same, when one was added. Returns 0, or errno. It asks even for what it should have: the descriptor may have
+  // been closed and opened again under the same number.
+  int watch() {
+    const std::uint32_t wanted = (reader ? EPOLLIN : 0U) | (writer ? EPOLLOUT : 0U);
+    const bool started = events_ != 0;
+    if (!started || !alwaysReady_) {
+      Poller& poller = set_.reactor_.poller;
+      const int error = started ? poller.change(fd_, wanted) : poller.add(fd_, wanted, *this);
+      alwaysReady_ = error == EPERM;  // a file
+      if (error && !alwaysReady_) return error;
+      if (alwaysReady_) go();
+    }
+    events_ = wanted;
+    return 0;
   }
 
   void ready(std::uint32_t events) override {
@@ -55,19 +68,6 @@ class DescriptorSet::Entry final : public Watcher, public Disconnectable, public
   std::shared_ptr<WriteDescriptor> writer;
 
  private:
-  void start(std::uint32_t wanted) {
-    const int error = set_.reactor_.poller.add(fd_, wanted, *this);
-    alwaysReady_ = error == EPERM;  // a file
-    if (error && !alwaysReady_) {
-      reader.reset();
-      writer.reset();
-      update();
-      throw std::system_error(error, std::generic_category(), "addReader or addWriter");
-    }
-    events_ = wanted;
-    if (alwaysReady_) go();
-  }
-
   void go() {
     boost::asio::post(set_.reactor_.context, [self = shared_from_this()] {
       if (self->events_ == 0) return;
@@ -127,14 +127,22 @@ void DescriptorSet::addReader(std::shared_ptr<ReadDescriptor> reader, const std:
   Entry& entry = entryFor(reader->fileno(), where);
   if (entry.reader && entry.reader != reader) throw std::logic_error("addReader: the descriptor has another reader");
   entry.reader = std::move(reader);
-  entry.update();
+  if (const int error = entry.watch()) {
+    entry.reader.reset();
+    entry.update();
+    throw std::system_error(error, std::generic_category(), "addReader");
+  }
 }
 
 void DescriptorSet::addWriter(std::shared_ptr<WriteDescriptor> writer, const std::source_location& where) {
   Entry& entry = entryFor(writer->fileno(), where);
   if (entry.writer && entry.writer != writer) throw std::logic_error("addWriter: the descriptor has another writer");
   entry.writer = std::move(writer);
-  entry.update();
+  if (const int error = entry.watch()) {
+    entry.writer.reset();
+    entry.update();
+    throw std::system_error(error, std::generic_category(), "addWriter");
+  }
 }
 
 // By the object: it may have forgotten its descriptor.

@@ -30,8 +30,10 @@ int Poller::add(int fd, std::uint32_t events, Watcher& watcher) {
   return 0;
 }
 
-void Poller::change(int fd, std::uint32_t events) {
-  control(EPOLL_CTL_MOD, fd, events);
+int Poller::change(int fd, std::uint32_t events) {
+  const int error = control(EPOLL_CTL_MOD, fd, events);
+  Watcher* watcher = slots_[static_cast<std::size_t>(fd)].watcher;
+  return error == ENOENT && watcher ? add(fd, events, *watcher) : error;
 }
 
 void Poller::hand(int fd, Watcher& watcher) noexcept {

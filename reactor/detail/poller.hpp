@@ -29,8 +29,8 @@ class Poller {
   /// Calls watcher.ready() when one of `events` (EPOLLIN, ...) comes to be or, without EPOLLET, as long as it is.
   /// Returns 0, or errno.
   int add(int fd, std::uint32_t events, Watcher& watcher);
-  /// Other events from now on.
-  void change(int fd, std::uint32_t events);
+  /// Other events from now on, also if `fd` was closed meanwhile and is another descriptor now. Returns 0, or errno.
+  int change(int fd, std::uint32_t events);
   /// Another watcher from now on.
   void hand(int fd, Watcher& watcher) noexcept;
   /// No more calls: `fd` is about to be closed, which takes it out of the set.

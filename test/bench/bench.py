@@ -200,6 +200,42 @@ def benchmarks(programs, port, tls):
             ],
         ),
         Benchmark(
+            "framing",
+            "Framing: messages of 16 bytes in reads of 64 KiB (CPU ns each; 100 ns are 10 million a second)",
+            {
+                "Torsion": built("framing_torsion"),
+                "by hand": built("framing_find"),
+                "Asio": built("framing_asio"),
+                "Twisted": python("framing_twisted.py"),
+            },
+            {
+                "lines": ("lines", "ns"),
+                "cut": ("lines in reads of 24 bytes", "ns"),
+                "netstrings": ("netstrings", "ns"),
+                "int32": ("int32 strings", "ns"),
+                "long": ("lines of 1 MiB in reads of 16 KiB", "ns"),
+            },
+            "by hand",
+            [
+                Target("lines", 100),
+                Target("netstrings", 100),
+                Target("int32", 100),
+                Target("lines", 1, "Asio"),
+                Target("netstrings", 1, "Asio"),
+                Target("int32", 1, "Asio"),
+            ],
+            [
+                "the stream is in memory; each message is given to a function that adds up their sizes, a virtual one but with Asio",
+                "Torsion: LineReceiver, NetstringReceiver, Int32StringReceiver on a StringTransport",
+                "by hand: a loop around std::string_view::find, what is left over kept in a std::string; no limits, no raw mode, no"
+                " pausing, and a message that is cut is looked at anew",
+                "Asio: async_read_until and async_read with an asio::streambuf, on a stream in memory that completes by way of the"
+                " io_context",
+                "Twisted: Python's LineReceiver (LineOnlyReceiver takes 130 ns a line), NetstringReceiver, Int32StringReceiver,"
+                " fewer messages",
+            ],
+        ),
+        Benchmark(
             "timers",
             "A million timers (CPU ns each)",
             {

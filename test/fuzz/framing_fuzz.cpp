@@ -1,7 +1,9 @@
 // What a peer may send to the receivers of lines and strings. The first byte of the input says which of them gets the
-// rest, and how long the pieces are. A reference that takes one byte after another says what must have been delivered
-// after each, how much is kept, and where the connection is lost.
+// rest, and how it is cut: in pieces of one length, and of many. A reference that takes one byte after another says
+// what must have been delivered after each, how much is kept, and where the connection is lost; behind the wrappers of
+// protocols/policies.hpp just as without them.
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -11,7 +13,9 @@
 #include <vector>
 
 #include <protocols/basic.hpp>
+#include <protocols/policies.hpp>
 #include <reactor/error.hpp>
+#include <reactor/testing/clock.hpp>
 #include <reactor/testing/string_transport.hpp>
 
 #include "require.hpp"
@@ -235,20 +239,46 @@ struct CheckedStrings : Checked<Base> {
 
 // ---- the comparison
 
-// Gives `input` in pieces of `size` bytes. `giveBack`: what is kept is taken after each, and comes again with the next.
+// How one run goes.
+struct Manner {
+  std::size_t piece;      // bytes, at most if varied
+  bool varied = false;    // pieces of various lengths
+  bool giveBack = false;  // what is kept is taken after each, and comes again with the next
+  bool wrapped = false;   // in policies
+};
+
+// What stands between the transport and the receiver, on a clock that goes on with each piece.
+struct Policies {
+  explicit Policies(std::shared_ptr<Protocol> protocol) {
+    std::shared_ptr<Factory> factory = makeFactory([protocol = std::move(protocol)] { return protocol; });
+    factory = std::make_shared<LimitConnectionsByPeer>(std::move(factory), 1);
+    factory = std::make_shared<LimitTotalConnectionsFactory>(std::move(factory), 1);
+    factory = std::make_shared<ThrottlingFactory>(std::move(factory), ThrottlingLimits{.readLimit = 16}, clock);
+    factory = std::make_shared<TimeoutFactory>(std::move(factory), std::chrono::seconds(10), clock);
+    outermost = factory->buildProtocol(IPv4Address{"192.0.2.1", 1});
+  }
+  Clock clock;
+  std::shared_ptr<Protocol> outermost;
+};
+
+// Gives `input` to a receiver, piece by piece.
 template <class C>
-void run(std::string_view input, std::size_t size, bool giveBack, const std::vector<Step>& steps,
-         const Reference& reference) {
+void run(std::string_view input, const Manner& manner, const std::vector<Step>& steps, const Reference& reference) {
   auto checked = std::make_shared<C>();
+  Policies policies(checked);
+  Protocol& first = manner.wrapped ? *policies.outermost : *checked;
   StringTransportWithDisconnection transport;
   checked->setMaxLength(C::kMax);
-  checked->makeConnection(transport);
+  first.makeConnection(transport);
+  std::uint32_t random = static_cast<std::uint32_t>(input.size());
   std::string kept;
   std::size_t given = 0;
   while (given < input.size() && checked->end == End::none) {
+    random = random * 1664525 + 1013904223;
+    const std::size_t size = manner.varied ? 1 + (random >> 16) % manner.piece : manner.piece;
     const std::string_view piece = input.substr(given, size);
     given += piece.size();
-    checked->dataReceived(giveBack ? kept.append(piece) : piece);
+    first.dataReceived(manner.giveBack ? kept.append(piece) : piece);
     while (checked->paused && checked->end == End::none) checked->resume();
     // The reference has no steps after the one that ends the connection.
     const Step& step = steps[std::min(given, steps.size() - 1)];
@@ -258,14 +288,16 @@ void run(std::string_view input, std::size_t size, bool giveBack, const std::vec
     }
     REQUIRE(checked->log.size() == step.log);
     REQUIRE(checked->end == (given >= steps.size() - 1 ? reference.end : End::none));
-    if (checked->end == End::none && (giveBack || given == input.size())) {
+    if (checked->end == End::none && (manner.giveBack || given == input.size())) {
       kept = checked->takeAll();
       REQUIRE(kept == input.substr(given - step.kept, step.kept));
     }
+    policies.clock.advance(std::chrono::milliseconds(700));
   }
   REQUIRE(checked->end == reference.end);
   REQUIRE(checked->log == reference.log);
   REQUIRE(transport.value().empty());
+  if (checked->end != End::none) REQUIRE(policies.clock.getDelayedCalls().empty());
 }
 
 template <class C>
@@ -278,9 +310,11 @@ void check(std::string_view input, std::size_t piece) {
     if (reference.end != End::none) break;
     REQUIRE(reference.kept.size() <= reference.mostKept());
   }
-  run<C>(input, input.size(), false, steps, reference);
-  run<C>(input, piece, false, steps, reference);
-  run<C>(input, piece, true, steps, reference);
+  run<C>(input, {.piece = input.size()}, steps, reference);
+  run<C>(input, {.piece = piece}, steps, reference);
+  run<C>(input, {.piece = piece, .giveBack = true}, steps, reference);
+  run<C>(input, {.piece = 2 * piece, .varied = true}, steps, reference);
+  run<C>(input, {.piece = 2 * piece, .varied = true, .wrapped = true}, steps, reference);
 }
 
 }  // namespace

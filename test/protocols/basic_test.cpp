@@ -19,6 +19,7 @@
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/pump.hpp>
 #include <reactor/testing/string_transport.hpp>
+#include <test/support/resources.hpp>
 
 using namespace torsion;
 
@@ -203,6 +204,50 @@ TEST_CASE("MessageReceiver: what a callback throws passes; what follows is not l
   CHECK(t.protocol->got == Strings{"bad", "c", "d"});
 }
 
+namespace {
+
+struct OneByOne : Lines {
+  void send(std::string_view line) { sendLine(line); }
+};
+template <class Base>
+struct StrsToSend : Strs<Base> {
+  void send(std::string_view string) { this->sendString(string); }
+};
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("MessageReceiver: what a message may do, in the midst of others, cut anywhere", P, OneByOne,
+                   StrsToSend<NetstringReceiver>, StrsToSend<Int8StringReceiver>, StrsToSend<Int16StringReceiver>,
+                   StrsToSend<Int32StringReceiver>) {
+  OnString<P> sender;
+  for (const char* message : {"a", "act", "b", "c"}) sender.protocol->send(message);
+  const std::string stream = sender.transport.value();
+  for (std::size_t size = 1; size <= stream.size(); ++size) {
+    CAPTURE(size);
+    const auto run = [&](std::function<void(P&)> act) {
+      auto t = std::make_unique<OnString<P>>();
+      t->protocol->act = [act](auto& me, const std::string& message) {
+        if (message == "act") act(static_cast<P&>(me));
+      };
+      t->feed(stream, size);
+      return t;
+    };
+    const Strings until{"a", "act"}, all{"a", "act", "b", "c"};
+    CHECK(run([](P& me) { me.transport().loseConnection(); })->protocol->got == until);
+    CHECK(run([](P& me) { me.transport().abortConnection(); })->protocol->got == until);
+    CHECK(run([](P& me) { me.stopProducing(); })->protocol->got == until);
+    CHECK(run([](P& me) { me.detachTransport(); })->protocol->got == until);
+    const auto paused = run([](P& me) { me.pauseProducing(); });
+    CHECK(paused->protocol->got == until);
+    paused->protocol->resumeProducing();
+    CHECK(paused->protocol->got == all);
+    CHECK(run([](P& me) {
+            me.pauseProducing();
+            me.resumeProducing();
+          })->protocol->got == all);
+  }
+}
+
 TEST_CASE("LineReceiver: clearLineBuffer takes what was not delivered") {
   OnString<Lines> t;
   t.feed("a\r\npart");
@@ -284,6 +329,69 @@ TEST_CASE("MessageReceiver: a long string costs as much as it is long, in whatev
   t.protocol->sendString(string);
   t.feed(t.transport.value(), 1460);
   CHECK(t.protocol->got == Strings{string});
+}
+
+TEST_CASE("LineReceiver: a long line is looked at once, and moved as often as its memory doubles") {
+  struct Watched : LineReceiver {
+    bool receive() override {
+      looked += input().size() - seen();
+      if (input().data() != where) moved += input().size();
+      where = input().data();
+      return LineReceiver::receive();
+    }
+    void lineReceived(std::string_view line) override { got += line.size(); }
+    std::size_t looked = 0, moved = 0, got = 0;
+    const char* where = nullptr;
+  };
+  constexpr std::size_t kLine = 1 << 20, kLines = 4;
+  OnString<Watched> t;
+  t.protocol->setMaxLength(kLine);
+  std::string stream;
+  for (std::size_t i = 0; i < kLines; ++i) stream += std::string(kLine, 'x') + "\r\n";
+  t.feed(stream, 16384);
+  CHECK(t.protocol->got == kLines * kLine);
+  CHECK(t.protocol->looked < stream.size() + 2 * kLines * 16384);
+  CHECK(t.protocol->moved < 3 * stream.size());
+}
+
+namespace {
+
+// Bytes of memory that each of many receivers holds after `feed`.
+template <class P>
+std::size_t heldBy(const std::function<void(OnString<P>&)>& feed) {
+  constexpr std::size_t kConnections = 64;
+  std::vector<std::unique_ptr<OnString<P>>> all(kConnections);
+  for (auto& t : all) t = std::make_unique<OnString<P>>();
+  const std::size_t before = test::memoryInUse();
+  for (auto& t : all) {
+    feed(*t);
+    Strings().swap(t->protocol->got);
+  }
+  const std::size_t after = test::memoryInUse();
+  return after < before ? 0 : (after - before) / kConnections;
+}
+
+}  // namespace
+
+TEST_CASE("MessageReceiver: what it holds is bounded, and nothing when nothing is incomplete") {
+  const std::string longest(16384, 'x');
+  CHECK(heldBy<Lines>([&](auto& t) { t.feed(longest + "\r\n", 1000); }) < 100);
+  CHECK(heldBy<Lines>([&](auto& t) { t.feed(longest, 1000); }) < 3 * longest.size());
+  // What was read along with other lines is not what is held.
+  std::string read;
+  for (int i = 0; i < 4; ++i) read += longest.substr(2) + "\r\n";
+  CHECK(heldBy<Lines>([&](auto& t) { t.feed("x").feed(read).feed("rest"); }) < 100);
+
+  // A claim costs nothing. Of what breaks a rule nothing is held but the reason.
+  using Int32s = Strs<Int32StringReceiver>;
+  const std::string more(60000, '9');
+  CHECK(heldBy<Netstrings>([&](auto& t) { t.feed("99999:x"); }) < 100);
+  CHECK(heldBy<Netstrings>([&](auto& t) { t.feed("99999:" + more, 1460); }) < 3 * more.size());
+  CHECK(heldBy<Netstrings>([&](auto& t) { t.feed(more); }) < 1000);
+  CHECK(heldBy<Netstrings>([&](auto& t) { t.feed("x" + more, 1460); }) < 1000);
+  CHECK(heldBy<Lines>([&](auto& t) { t.feed(more); }) < 1000);
+  CHECK(heldBy<Lines>([&](auto& t) { t.feed(more, 1460); }) < 1000);
+  CHECK(heldBy<Int32s>([&](auto& t) { t.feed(more, 1460); }) < 1000);
 }
 
 TEST_CASE_TEMPLATE("IntNStringReceiver: strings of any length, cut anywhere", Length, std::uint8_t, std::uint16_t,

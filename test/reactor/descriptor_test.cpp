@@ -129,6 +129,28 @@ TEST_CASE_FIXTURE(Fixture, "removed within its own call, and added again") {
   CHECK(reactor.getReaders().empty());
 }
 
+TEST_CASE_FIXTURE(Fixture, "closed without being removed, and the number is used again: added again it is watched") {
+  Fixture later;
+  reactor.addReader(socket);
+  spin(reactor);
+  const int fd = ours.get();
+  ours.reset();
+  CHECK_THROWS_AS(reactor.addWriter(socket), std::system_error);
+  CHECK(reactor.getWriters().empty());
+  CHECK(reactor.getReaders().size() == 1);
+  ours = UniqueFd(::dup3(later.ours.get(), fd, O_CLOEXEC));
+  SUBCASE("as reader") {
+    reactor.addReader(socket);
+  }
+  SUBCASE("as writer, too") {
+    reactor.addWriter(socket);
+    runUntil(reactor, [&] { return socket->writes > 0; });
+  }
+  later.say("x");
+  runUntil(reactor, [&] { return socket->got == "x"; });
+  reactor.removeAll();
+}
+
 TEST_CASE_FIXTURE(Fixture, "what doRead throws ends it with that, as reader and as writer") {
   LogCapture capture;
   std::size_t logged = 0;

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -84,6 +85,21 @@ TEST_CASE("without EPOLLET it is told as long as it lasts and is asked for") {
   loop.poller.remove(pair.near.get());
   loop.turn();
   CHECK(recorder.seen.size() == 3);
+}
+
+TEST_CASE("a descriptor that was closed and opened again unsaid is watched when something changes") {
+  Loop loop;
+  SocketPair pair, later;
+  Recorder recorder;
+  const int fd = pair.near.get();
+  REQUIRE(loop.poller.add(fd, EPOLLIN, recorder) == 0);
+  pair.near.reset();
+  CHECK(loop.poller.change(fd, EPOLLIN) == EBADF);
+  pair.near = UniqueFd(::dup3(later.near.get(), fd, O_CLOEXEC));
+  CHECK(loop.poller.change(fd, EPOLLIN) == 0);
+  later.send();
+  loop.turn();
+  CHECK(recorder.seen == std::vector<std::uint32_t>{EPOLLIN});
 }
 
 TEST_CASE("another watcher takes over") {
