@@ -4,7 +4,6 @@
 #include <cstdlib>
 #include <ctime>
 #include <limits>
-#include <new>
 #include <source_location>
 #include <stdexcept>
 #include <string>
@@ -16,22 +15,6 @@
 #include <boost/json/parse.hpp>
 
 using namespace torsion;
-
-namespace {
-thread_local std::size_t allocations = 0;
-}
-
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
 
 namespace {
 
@@ -160,17 +143,21 @@ TEST_CASE_FIXTURE(Fixture, "Logger: events below the log level are dropped") {
   CHECK(events.size() == 1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "Logger: a dropped event formats, copies and allocates nothing") {
+TEST_CASE_FIXTURE(Fixture, "Logger: a dropped event's arguments are not looked at") {
   LevelGuard guard;
   setLogLevelForNamespace("test.other", LogLevel::debug);
-  const std::string large(1000, 'x');
-  const Failure failure = std::runtime_error("x");
-  log.debug("");  // looks its level up
-  const std::size_t before = allocations;
-  for (int i = 0; i < 1000; ++i) log.debug("{large} {i} {failure}", {{"large", large}, {"i", i}, {"failure", failure}});
-  CHECK(allocations == before);
-  log.info("{large}", {{"large", large}});
-  CHECK(allocations > before);
+  static int looks = 0;
+  struct Counted : std::exception {
+    const char* what() const noexcept override {
+      ++looks;
+      return "x";
+    }
+  };
+  const Failure failure = Counted();
+  for (int i = 0; i < 1000; ++i) log.debug("{i} {failure}", {{"i", i}, {"failure", failure}});
+  CHECK(looks == 0);
+  log.info("{failure}", {{"failure", failure}});
+  CHECK(looks == 1);
   CHECK(events.size() == 1);
 }
 
