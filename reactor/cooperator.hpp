@@ -99,15 +99,13 @@ class Cooperator {
   /// nobody waits for with whenDone() is logged.
   template <class F>
   CooperativeTask cooperate(F step) {
-    checkStep<F>();
-    return add(std::move(step));
+    return add(makeStep(std::move(step)));
   }
   /// The same, and gives its whenDone(). But cancel() of this one ends the task: at once, with CancelledError, or by
   /// cancelling the Deferred that the last step gave, when that has fired.
   template <class F>
   Deferred<void> coiterate(F step, std::source_location where = std::source_location::current()) {
-    checkStep<F>();
-    return addCancellable(std::move(step), where);
+    return addCancellable(makeStep(std::move(step)), where);
   }
 
   void start();
@@ -122,10 +120,15 @@ class Cooperator {
   using Step = UniqueFunction<std::variant<bool, Deferred<bool>>()>;
 
   template <class F>
-  static constexpr void checkStep() {
+  static Step makeStep(F step) {
     using Returned = std::invoke_result_t<F&>;
-    static_assert(std::is_same_v<Returned, bool> || std::is_same_v<Returned, Deferred<bool>>,
-                  "Cooperator: a step returns whether there is more to do, as bool or Deferred<bool>");
+    constexpr bool fits = std::is_same_v<Returned, bool> || std::is_same_v<Returned, Deferred<bool>>;
+    static_assert(fits, "Cooperator: a step returns whether there is more to do, as bool or Deferred<bool>");
+    if constexpr (fits) {
+      return Step(std::move(step));
+    } else {
+      return {};
+    }
   }
   CooperativeTask add(Step step);
   Deferred<void> addCancellable(Step step, const std::source_location& where);

@@ -26,6 +26,8 @@
 
 #include <reactor/detail/unique_fd.hpp>
 #include <reactor/logger.hpp>
+#include <reactor/reactor.hpp>
+#include <reactor/service.hpp>
 #include <test/support/process.hpp>
 
 using namespace torsion;
@@ -284,6 +286,25 @@ TEST_CASE_FIXTURE(Fixture, "textFileLogObserver and jsonFileLogObserver write on
   CHECK(std::count(json.begin(), json.end(), '\n') == 1);
   CHECK(boost::json::parse(json).at("log_text") == "3 orders");
   CHECK(contentOf(both) == text + json);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a daemon logs JSON into a file") {
+  const auto id = LogPublisher::global().addObserver(
+      jsonFileLogObserver(std::make_shared<LogFile>(path, LogFileOptions{.maxRotatedFiles = 9})));
+  Reactor reactor;
+  const auto makeShop = [](Reactor&) -> std::shared_ptr<Service> { throw std::runtime_error("no\nshop"); };
+  const int status = runService(makeShop, 1s, reactor);
+  LogPublisher::global().removeObserver(id);
+  CHECK(status == 1);
+  std::ifstream lines(path);
+  std::string line;
+  REQUIRE(std::getline(lines, line));
+  const auto json = boost::json::parse(line);
+  CHECK(json.at("log_namespace") == "torsion.service");
+  CHECK(json.at("log_level") == "critical");
+  CHECK(json.at("log_text") == "The service cannot be started");
+  CHECK(json.at("log_failure").at("message") == "no\nshop");
+  while (std::getline(lines, line)) CHECK(boost::json::parse(line).is_object());
 }
 
 TEST_CASE_FIXTURE(Fixture, "LogFile: lines of many threads stay whole, also while it is rotated") {
