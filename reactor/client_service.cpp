@@ -69,7 +69,7 @@ Deferred<void> ClientService::stopService() {
   Deferred<void> done = stopWaiters_.emplace_back().deferred();
   switch (state_) {
     case State::waiting:
-      retry_.cancel();
+      if (retry_.active()) retry_.cancel();  // not if the retryPolicy threw
       finishStopping(State::stopped);
       break;
     case State::connecting:
@@ -97,8 +97,9 @@ Deferred<std::shared_ptr<Protocol>> ClientService::whenConnected(std::optional<i
 
 void ClientService::connect() {
   state_ = State::connecting;
-  auto attempt = endpoint_->connect(factory_).addCallback(
-      [prepare = options_.prepareConnection](std::shared_ptr<Protocol> protocol) {
+  auto connected = maybeDeferred([this] { return endpoint_->connect(factory_); });
+  auto attempt =
+      std::move(connected).addCallback([prepare = options_.prepareConnection](std::shared_ptr<Protocol> protocol) {
         if (!prepare) return succeed(std::move(protocol));
         return maybeDeferred(prepare, protocol)
             .addCallbacks([protocol] { return protocol; },
@@ -135,6 +136,7 @@ void ClientService::connectionFailed(const Failure& reason) {
   std::vector<Waiter> waiting;
   std::vector<Waiter> failed;
   for (auto& waiter : std::exchange(waiters_, {})) {
+    if (waiter.resolver.called()) continue;  // cancelled
     const bool last = waiter.failuresLeft && --*waiter.failuresLeft == 0;
     (last ? failed : waiting).push_back(std::move(waiter));
   }

@@ -28,18 +28,45 @@ std::string_view logLevelName(LogLevel level) noexcept;
 /// The level of that name. Throws std::invalid_argument, whose text lists the names.
 LogLevel logLevelWithName(std::string_view name);
 
-namespace detail {
-inline std::atomic<LogLevel> logThreshold{LogLevel::info};
-}
+/// Events below `level` are dropped, by all Loggers of the program; at first those below info. Dropping costs two
+/// compares: nothing is formatted, copied or allocated.
+void setLogLevel(LogLevel level) noexcept;
+LogLevel logLevel() noexcept;
+/// Another level for Loggers of this namespace and those below it: setLogLevelForNamespace("shop", LogLevel::debug) is
+/// for "shop" and "shop.orders", but not for "shopping". The longest name counts; "" is setLogLevel(). At any time,
+/// from any thread (twisted.logger.LogLevelFilterPredicate).
+void setLogLevelForNamespace(std::string_view logNamespace, LogLevel level);
+LogLevel logLevelForNamespace(std::string_view logNamespace) noexcept;
+/// Forgets the levels of all namespaces; logLevel() is info again.
+void clearLogLevels() noexcept;
 
-/// Events below `level` are dropped, by all Loggers of the program; at first those below info. Dropping costs a
-/// compare.
-inline void setLogLevel(LogLevel level) noexcept {
-  detail::logThreshold.store(level, std::memory_order_relaxed);
-}
-inline LogLevel logLevel() noexcept {
-  return detail::logThreshold.load(std::memory_order_relaxed);
-}
+namespace detail {
+
+/// Grows when a level has been set.
+inline std::atomic<std::uint32_t> logLevelChanges{0};
+
+/// The level that counts for a namespace, looked up again when one has been set.
+class LogThreshold {
+ public:
+  LogThreshold() noexcept = default;
+  LogThreshold(const LogThreshold&) noexcept {}
+  LogThreshold& operator=(const LogThreshold&) noexcept {
+    known_.store(kUnknown, std::memory_order_relaxed);
+    return *this;
+  }
+  bool lets(LogLevel level, const std::string& logNamespace) const noexcept {
+    std::uint64_t known = known_.load(std::memory_order_relaxed);
+    if (known >> 8 != logLevelChanges.load(std::memory_order_relaxed)) known = lookUp(logNamespace);
+    return static_cast<std::uint8_t>(level) >= static_cast<std::uint8_t>(known);
+  }
+
+ private:
+  static constexpr std::uint64_t kUnknown = ~std::uint64_t{0};
+  std::uint64_t lookUp(const std::string& logNamespace) const noexcept;
+  mutable std::atomic<std::uint64_t> known_{kUnknown};  // the number of changes, and the level in the last eight bits
+};
+
+}  // namespace detail
 
 /// What a field holds once it is in an event.
 using LogValue = std::variant<std::string, std::int64_t, double, bool>;
@@ -97,6 +124,11 @@ struct LogEvent {
 /// "2026-10-22T14:19:11+0000 [namespace#level] text", and the failure's traceback. Line ends within are followed by a
 /// tab and control characters are escaped, so that what a peer sent cannot pass for another event.
 std::string eventAsText(const LogEvent& event);
+/// One line of JSON: {"log_time":1792678751.25,"log_level":"info","log_namespace":"shop","log_format":"{n} orders",
+/// "log_text":"3 orders","n":3}. Fields keep their types, unless they are named as one of the event's own, or are no
+/// number (NaN); what is not UTF-8 becomes U+FFFD. With a failure, also
+/// "log_failure":{"type":"std::runtime_error","message":"...","trail":["shop.cpp:12"]}.
+std::string eventAsJSON(const LogEvent& event);
 
 using LogObserver = std::function<void(const LogEvent&)>;
 
@@ -161,10 +193,10 @@ class Logger {
   /// Logs an error nobody expected, with its traceback. In a catch block: log.failure("...", Failure::current()).
   void failure(std::string_view format, const Failure& failure, Fields fields = {},
                LogLevel level = LogLevel::critical) const {
-    if (level >= logLevel()) publish(level, format, fields, &failure);
+    if (threshold_.lets(level, namespace_)) publish(level, format, fields, &failure);
   }
   void emit(LogLevel level, std::string_view format, Fields fields = {}) const {
-    if (level >= logLevel()) publish(level, format, fields, nullptr);
+    if (threshold_.lets(level, namespace_)) publish(level, format, fields, nullptr);
   }
 
   const std::string& logNamespace() const noexcept { return namespace_; }
@@ -174,6 +206,7 @@ class Logger {
 
   std::string namespace_;
   LogPublisher* publisher_;
+  detail::LogThreshold threshold_;
 };
 
 /// Logs a Failure that no errback handled as critical, under "torsion.deferred", with the fields "what", "error" and

@@ -8,6 +8,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <reactor/cooperator.hpp>
 #include <reactor/detail/descriptor_set.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/logger.hpp>
@@ -75,6 +76,7 @@ void ReactorImpl::close() {
   closing = true;
   while (open.next != &open) disconnectAll();
   endThreadPool();
+  cooperator.reset();
   names.reset();
   descriptors.reset();
   timedCalls.reset();
@@ -134,7 +136,8 @@ void ReactorImpl::iterate(Duration delay) {
 void ReactorImpl::turn() {
   nowIsStale = true;
   if (haveThreadCalls.load(std::memory_order_acquire)) runThreadCalls();
-  if (timedCalls->nextDue() <= currentTime) runTimedCalls();
+  // After all events that came together: timed calls that are long, or never end (a Cooperator's), hold up none.
+  if (!poller.pending() && timedCalls->nextDue() <= currentTime) runTimedCalls();
   if (std::exchange(shutdownIsDue, false)) shutdown();
 }
 

@@ -49,8 +49,9 @@ enum class TriggerID : std::uint64_t {};
 
 /// Waits for events and makes the calls that handle them, one at a time, in the thread that constructed it.
 ///
-/// One turn: the calls from other threads that are there, then the timed calls that are due, then shutdown if stop()
-/// was called, then one event of a socket, signal or other source. What a call throws is logged, and the loop goes on.
+/// One turn: the calls from other threads that are there, then the timed calls that are due (after all events that
+/// came together), then shutdown if stop() was called, then one event of a socket, signal or other source. What a call
+/// throws is logged, and the loop goes on.
 ///
 /// All but callFromThread() throws WrongThread in another thread. Once the destructor has begun, what would start
 /// something throws ReactorNotRunning.

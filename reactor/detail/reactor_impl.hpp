@@ -27,6 +27,10 @@
 #include <reactor/names.hpp>
 #include <reactor/reactor.hpp>
 
+namespace torsion {
+class Cooperator;
+}
+
 namespace torsion::detail {
 
 class DescriptorSet;
@@ -127,6 +131,7 @@ struct ReactorImpl {
   StreamBuffers buffers;
   std::unique_ptr<DNSResolver> names;          // once one has been looked up
   std::unique_ptr<DescriptorSet> descriptors;  // once one has been added
+  std::unique_ptr<Cooperator> cooperator;      // once it was given a task
   /// For handles that may outlive the reactor.
   std::shared_ptr<ReactorImpl> alive{this, [](ReactorImpl*) {}};
 

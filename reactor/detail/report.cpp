@@ -1,9 +1,20 @@
 #include <reactor/detail/report.hpp>
 
+#include <cxxabi.h>
+
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
+#include <memory>
 
 namespace torsion::detail {
+
+std::string typeName(const std::type_info& type) {
+  int status = 0;
+  std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(type.name(), nullptr, nullptr, &status),
+                                                   &std::free);
+  return status == 0 ? name.get() : type.name();
+}
 
 std::string at(const std::source_location& where) {
   return std::string(where.file_name()) + ":" + std::to_string(where.line());

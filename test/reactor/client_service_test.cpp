@@ -12,6 +12,8 @@
 #include <reactor/error.hpp>
 #include <reactor/testing/accumulating_protocol.hpp>
 #include <reactor/testing/assertions.hpp>
+#include <reactor/testing/clock.hpp>
+#include <reactor/testing/log_capture.hpp>
 #include <reactor/testing/memory_reactor.hpp>
 
 using namespace torsion;
@@ -220,6 +222,154 @@ TEST_CASE_FIXTURE(Fixture, "ClientService: a server that closes at once is not h
     reactor.advance(1s);
   }
   stop();
+}
+
+TEST_CASE_FIXTURE(Fixture, "ClientService: a server that hangs costs an attempt its timeout, and a retry") {
+  service->startService();
+  auto patient = service->whenConnected();
+  auto waiting = service->whenConnected(2);
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    CHECK(reactor.tcpClients().size() == 1);
+    assertNoResult(waiting);
+    reactor.advance(30s);
+    CHECK(reactor.tcpClients().empty());
+    CHECK(untilRetry() == std::chrono::seconds(attempt));
+    reactor.advance(std::chrono::seconds(attempt));
+  }
+  failureResultOf<ConnectTimeoutError>(waiting);
+  SUBCASE("it is stopped in an attempt") {
+    stop();
+    failureResultOf<CancelledError>(patient);
+  }
+  SUBCASE("the server comes back") {
+    serve();
+    reactor.flush();
+    CHECK(successResultOf(patient) == built.at(0));
+    stop();
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "ClientService: a server that flaps: each success counts failures anew, one attempt at a time") {
+  auto port = reactor.listenTCP(80, forProtocol<Protocol>());
+  service->startService();
+  for (int round = 0; round < 20; ++round) {
+    reactor.flush();
+    auto connected = service->whenConnected();
+    CHECK(successResultOf(connected) == built.at(static_cast<std::size_t>(round)));
+    CHECK(reactor.connections().size() == 1);
+    port->stopListening();
+    reactor.connections().front()->serverIO().protocol()->transport().abortConnection();
+    reactor.flush();
+    for (const Duration expected : {1s, 2s, 3s}) {
+      CHECK(untilRetry() == expected);
+      CHECK(reactor.connections().empty());
+      reactor.advance(expected);
+      CHECK(reactor.tcpClients().size() == 1);
+      if (expected != 3s) reactor.flush();  // refused
+    }
+    port = reactor.listenTCP(80, forProtocol<Protocol>());
+  }
+  stop();
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "ClientService: refused for a week, it keeps to the policy, and waits that were cancelled go") {
+  service->startService();
+  for (int attempt = 1; attempt <= 1000; ++attempt) {
+    auto waiting = service->whenConnected();
+    waiting.cancel();
+    failureResultOf<CancelledError>(waiting);
+    failOnce();
+    CHECK(untilRetry() == std::chrono::seconds(attempt));
+    reactor.advance(std::chrono::seconds(attempt));
+  }
+  stop();
+}
+
+TEST_CASE_FIXTURE(Fixture, "ClientService: stopped, started and stopped again before it is disconnected") {
+  serve();
+  service->startService();
+  reactor.flush();
+  auto first = service->stopService();
+  service->startService();
+  auto next = service->whenConnected();
+  auto second = service->stopService();
+  reactor.flush();
+  successResultOf(first);
+  successResultOf(second);
+  failureResultOf<CancelledError>(next);
+  CHECK(built.size() == 1);
+  stop();
+}
+
+TEST_CASE("ClientService: prepareConnection that throws is a failed attempt each time") {
+  int prepared = 0;
+  Fixture f({.retryPolicy = [](int attempt) { return Duration(std::chrono::seconds(attempt)); },
+             .prepareConnection = [&](std::shared_ptr<Protocol>) -> Deferred<void> {
+               ++prepared;
+               throw std::runtime_error("no login");
+             }});
+  f.serve();
+  f.service->startService();
+  auto waiting = f.service->whenConnected(2);
+  f.reactor.flush();
+  assertNoResult(waiting);
+  CHECK(f.untilRetry() == 1s);
+  f.reactor.advance(1s);
+  f.reactor.flush();
+  failureResultOf<std::runtime_error>(waiting);
+  CHECK(f.untilRetry() == 2s);
+  CHECK(prepared == 2);
+  CHECK(f.built.at(1)->closed());
+  f.stop();
+}
+
+TEST_CASE("ClientService: a retryPolicy that throws is logged, and ends the retries until it is started again") {
+  LogCapture log;
+  MemoryReactor reactor;
+  bool bad = false;
+  const auto service = std::make_shared<ClientService>(
+      std::make_shared<TCP4ClientEndpoint>("10.0.0.1", 80, reactor), forProtocol<Protocol>(),
+      ClientServiceOptions{.retryPolicy =
+                               [&](int) {
+                                 if (bad) throw std::runtime_error("no policy");
+                                 return Duration(1s);
+                               }},
+      reactor);
+  service->startService();
+  reactor.failOnce();
+  reactor.advance(1s);
+  bad = true;
+  reactor.failOnce();
+  reactor.advance(0s);
+  CHECK(log.flushLoggedErrors<std::runtime_error>().size() == 1);
+  CHECK(reactor.getDelayedCalls().empty());
+  successResultOf(service->stopService());
+  service->startService();
+  CHECK(reactor.tcpClients().size() == 1);
+  successResultOf(service->stopService());
+}
+
+TEST_CASE("ClientService: an endpoint that throws is a failed attempt") {
+  struct Bad final : StreamClientEndpoint {
+    Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory>) override {
+      ++calls;
+      throw std::runtime_error("no endpoint");
+    }
+    int calls = 0;
+  };
+  Clock clock;
+  const auto endpoint = std::make_shared<Bad>();
+  const auto service = std::make_shared<ClientService>(
+      endpoint, forProtocol<Protocol>(), ClientServiceOptions{.retryPolicy = [](int) { return Duration(1s); }}, clock);
+  service->startService();
+  auto waiting = service->whenConnected(1);
+  clock.advance(1s);
+  failureResultOf<std::runtime_error>(waiting);
+  CHECK(endpoint->calls == 2);
+  successResultOf(service->stopService());
+  CHECK(clock.getDelayedCalls().empty());
 }
 
 TEST_CASE("ClientService: dropped while it runs, it leaves nothing behind") {

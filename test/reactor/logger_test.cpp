@@ -1,7 +1,10 @@
 #include <reactor/logger.hpp>
 
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
+#include <limits>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -9,6 +12,7 @@
 
 #include <doctest/doctest.h>
 #include <unistd.h>
+#include <boost/json/parse.hpp>
 
 using namespace torsion;
 
@@ -30,8 +34,7 @@ struct Fixture {
 };
 
 struct LevelGuard {
-  LogLevel before = logLevel();
-  ~LevelGuard() { setLogLevel(before); }
+  ~LevelGuard() { clearLogLevels(); }
 };
 
 std::string format(std::string text, std::vector<std::pair<std::string, LogValue>> fields = {}) {
@@ -140,6 +143,93 @@ TEST_CASE_FIXTURE(Fixture, "Logger: events below the log level are dropped") {
   CHECK(events.size() == 1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "Logger: a dropped event's arguments are not looked at") {
+  LevelGuard guard;
+  setLogLevelForNamespace("test.other", LogLevel::debug);
+  static int looks = 0;
+  struct Counted : std::exception {
+    const char* what() const noexcept override {
+      ++looks;
+      return "x";
+    }
+  };
+  const Failure failure = Counted();
+  for (int i = 0; i < 1000; ++i) log.debug("{i} {failure}", {{"i", i}, {"failure", failure}});
+  CHECK(looks == 0);
+  log.info("{failure}", {{"failure", failure}});
+  CHECK(looks == 1);
+  CHECK(events.size() == 1);
+}
+
+TEST_CASE("log levels of namespaces: the longest prefix of whole names counts") {
+  LevelGuard guard;
+  CHECK(logLevelForNamespace("") == LogLevel::info);
+  CHECK(logLevelForNamespace("rocker.cool.namespace") == LogLevel::info);
+  setLogLevelForNamespace("", LogLevel::error);
+  setLogLevelForNamespace("twext.web2", LogLevel::debug);
+  setLogLevelForNamespace("twext.web2.dav", LogLevel::warn);
+  CHECK(logLevel() == LogLevel::error);
+  CHECK(logLevelForNamespace("") == LogLevel::error);
+  CHECK(logLevelForNamespace("twisted") == LogLevel::error);
+  CHECK(logLevelForNamespace("twext") == LogLevel::error);
+  CHECK(logLevelForNamespace("twext.web2") == LogLevel::debug);
+  CHECK(logLevelForNamespace("twext.web2x") == LogLevel::error);
+  CHECK(logLevelForNamespace("twext.web2.dav") == LogLevel::warn);
+  CHECK(logLevelForNamespace("twext.web2.dav.test1.test2") == LogLevel::warn);
+  clearLogLevels();
+  CHECK(logLevelForNamespace("twext.web2.dav") == LogLevel::info);
+  CHECK(logLevel() == LogLevel::info);
+}
+
+TEST_CASE("log levels of namespaces: Loggers follow them, also those that were made before, and copies") {
+  LevelGuard guard;
+  LogPublisher publisher;
+  std::vector<std::string> heard;
+  publisher.addObserver([&](const LogEvent& event) { heard.push_back(event.logNamespace); });
+  const Logger client("http.client", publisher);
+  const Logger pool("http.client.pool", publisher);
+  const Logger server("http.server", publisher);
+  Logger assigned("other", publisher);
+  const auto all = [&] {
+    heard.clear();
+    for (const Logger* log : {&client, &pool, &server}) log->debug("x");
+    return heard;
+  };
+  CHECK(all().empty());
+  setLogLevelForNamespace("http.client", LogLevel::debug);
+  CHECK(all() == std::vector<std::string>{"http.client", "http.client.pool"});
+  setLogLevelForNamespace("http.client.pool", LogLevel::critical);
+  CHECK(all() == std::vector<std::string>{"http.client"});
+  assigned.debug("x");
+  assigned = client;
+  assigned.debug("x");
+  CHECK(heard.size() == 2);
+  pool.failure("x", std::runtime_error("x"), {}, LogLevel::error);
+  CHECK(heard.size() == 2);
+  clearLogLevels();
+  CHECK(all().empty());
+}
+
+TEST_CASE("log levels may be set while other threads log") {
+  LevelGuard guard;
+  LogPublisher publisher;
+  const Logger log("a.b", publisher);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 1000; ++i) log.debug("{i}", {{"i", i}});
+    });
+  }
+  for (int i = 0; i < 300; ++i) setLogLevelForNamespace("a", i % 2 == 0 ? LogLevel::debug : LogLevel::error);
+  for (auto& thread : threads) thread.join();
+  int heard = 0;
+  publisher.addObserver([&](const LogEvent&) { ++heard; });
+  log.debug("x");
+  setLogLevelForNamespace("a", LogLevel::debug);
+  log.debug("x");
+  CHECK(heard == 1);
+}
+
 TEST_CASE("LogLevel: names") {
   for (auto level : {LogLevel::debug, LogLevel::info, LogLevel::warn, LogLevel::error, LogLevel::critical}) {
     CHECK(logLevelWithName(logLevelName(level)) == level);
@@ -179,6 +269,75 @@ TEST_CASE("eventAsText: time, namespace, level, text and traceback; one event ca
   const std::string text = eventAsText(event);
   CHECK(text.find("-01-01T") == 4);
   CHECK(text.substr(text.find(' ')) == " [ns#warn] said a\n\t2026 [ns#info] b\\x1b[2J\\x0d\n\tstd::runtime_error: bad");
+}
+
+TEST_CASE("eventAsText: control characters of Unicode are escaped, too") {
+  LogEvent event;
+  event.format = "{x}";
+  event.fields = {{"x", std::string("\xc2\x9b"
+                                    "2J \xc2\xa0 \xc3\xa9 \x7f \xc2")}};
+  CHECK(
+      eventAsText(event).ends_with("] \\x9b"
+                                   "2J \xc2\xa0 \xc3\xa9 \\x7f \xc2"));
+}
+
+TEST_CASE("eventAsJSON: one line that keeps the types of fields") {
+  LogEvent event;
+  event.level = LogLevel::warn;
+  event.logNamespace = "shop.orders";
+  event.format = "{s} from {peer}";
+  event.time = std::chrono::system_clock::time_point(std::chrono::milliseconds(1'792'678'751'250));
+  event.fields = {{"s", std::string("a\n\"b\"\x1b")},
+                  {"peer", std::string("\xff\xe2\x82")},
+                  {"n", std::int64_t{-5}},
+                  {"big", std::int64_t{1} << 62},
+                  {"ratio", 0.5},
+                  {"ok", true},
+                  {"none", std::numeric_limits<double>::quiet_NaN()},
+                  {"log_level", std::string("debug")},
+                  {"euro", std::string("\xe2\x82\xac")}};
+  const std::string line = eventAsJSON(event);
+  CHECK(line.find('\n') == std::string::npos);
+  CHECK(line.find('\x1b') == std::string::npos);
+  const auto json = boost::json::parse(line).as_object();
+  CHECK(json.at("log_time").as_double() == doctest::Approx(1792678751.25).epsilon(1e-12));
+  CHECK(json.at("log_level") == "warn");
+  CHECK(json.at("log_namespace") == "shop.orders");
+  CHECK(json.at("log_format") == "{s} from {peer}");
+  CHECK(json.at("s") == "a\n\"b\"\x1b");
+  CHECK(json.at("peer") == "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+  CHECK(json.at("log_text") == "a\n\"b\"\x1b from \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+  CHECK(json.at("n").as_int64() == -5);
+  CHECK(json.at("big").as_int64() == std::int64_t{1} << 62);
+  CHECK(json.at("ratio").as_double() == 0.5);
+  CHECK(json.at("ok").as_bool());
+  CHECK(json.at("none") == "nan");
+  CHECK(json.at("euro") == "\xe2\x82\xac");
+  CHECK_FALSE(json.contains("log_failure"));
+}
+
+TEST_CASE("eventAsJSON: what is not UTF-8 is replaced") {
+  LogEvent event;
+  // Overlong, a surrogate, beyond the end, and cut short.
+  for (const char* bad : {"\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf0\x9f\x98", "\x80"}) {
+    event.format = bad;
+    const auto json = boost::json::parse(eventAsJSON(event));
+    CHECK(json.at("log_format").as_string().find("\xef\xbf\xbd") == 0);
+  }
+  event.format = "\xf0\x9f\x98\x80";
+  CHECK(boost::json::parse(eventAsJSON(event)).at("log_format") == "\xf0\x9f\x98\x80");
+}
+
+TEST_CASE("eventAsJSON: a failure with its trail") {
+  LogEvent event;
+  event.failure = std::runtime_error("bad");
+  event.failure->addToTrail(std::source_location::current());
+  const auto failure = boost::json::parse(eventAsJSON(event)).at("log_failure").as_object();
+  CHECK(failure.at("type") == "std::runtime_error");
+  CHECK(failure.at("message") == "bad");
+  REQUIRE(failure.at("trail").as_array().size() == 1);
+  const std::string at = failure.at("trail").as_array()[0].as_string().c_str();
+  CHECK(at.find("logger_test.cpp:") != std::string::npos);
 }
 
 TEST_CASE("eventAsText: the time is local, with its offset (RFC 3339)") {

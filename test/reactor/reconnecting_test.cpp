@@ -96,6 +96,51 @@ TEST_CASE("ReconnectingClientFactory: a server that hangs ends in the attempt's 
   reactor.advance(0s);
 }
 
+TEST_CASE(
+    "ReconnectingClientFactory: a server that flaps: a connection that is said good starts anew, one attempt at a "
+    "time") {
+  MemoryReactor reactor;
+  const auto factory = std::make_shared<Client>(reactor);
+  factory->factor = 2;
+  auto port = reactor.listenTCP(80, forProtocol<Protocol>());
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  for (int round = 0; round < 20; ++round) {
+    reactor.flush();
+    REQUIRE(reactor.connections().size() == 1);
+    CHECK(factory->retries() == 0);
+    port->stopListening();
+    reactor.connections().front()->serverIO().protocol()->transport().abortConnection();
+    reactor.flush();
+    CHECK(factory->latest->closed());
+    for (const Duration expected : {1s, 2s, 4s}) {
+      CHECK(waitOf(reactor) == expected);
+      CHECK(reactor.connections().empty());
+      reactor.advance(expected);
+      CHECK(reactor.tcpClients().size() == 1);
+      if (expected != 4s) reactor.flush();  // refused
+    }
+    port = reactor.listenTCP(80, forProtocol<Protocol>());
+  }
+  factory->stopTrying();
+  reactor.flush();
+}
+
+TEST_CASE("ReconnectingClientFactory: stopTrying while it is connected: not again when the connection is lost") {
+  MemoryReactor reactor;
+  const auto factory = std::make_shared<Client>(reactor);
+  reactor.listenTCP(80, forProtocol<Protocol>());
+  reactor.connectTCP("10.0.0.1", 80, factory);
+  reactor.flush();
+  REQUIRE(factory->latest->connected());
+  factory->stopTrying();
+  CHECK(factory->latest->connected());
+  factory->latest->transport().loseConnection();
+  reactor.flush();
+  CHECK(factory->latest->closed());
+  CHECK(reactor.tcpClients().empty());
+  CHECK(reactor.getDelayedCalls().empty());
+}
+
 TEST_CASE("ReconnectingClientFactory: maxRetries in a row") {
   MemoryReactor reactor;
   const auto factory = std::make_shared<Client>(reactor);
