@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include <deferred/errors.hpp>
 #include <deferred/failure.hpp>
 #include <deferred/resolver.hpp>
 #include <reactor/address.hpp>
@@ -27,7 +28,8 @@ class Loopback final : public std::enable_shared_from_this<Loopback> {
       : pump_(std::move(client), std::move(server), IPv4Address{"10.0.0.1", 12345}, IPv4Address{"192.168.1.1", 54321},
               where),
         time_(time),
-        where_(where) {
+        where_(where),
+        over_(std::in_place, where) {
     if (policy) pump_.setPumpPolicy(std::move(policy));
   }
 
@@ -64,7 +66,7 @@ class Loopback final : public std::enable_shared_from_this<Loopback> {
   IOPump pump_;
   Time& time_;
   std::source_location where_;
-  std::optional<Resolver<void>> over_{std::in_place};
+  std::optional<Resolver<void>> over_;
   DelayedCall next_;
   bool woken_ = false;
 };
@@ -72,21 +74,25 @@ class Loopback final : public std::enable_shared_from_this<Loopback> {
 namespace {
 
 // Gives one protocol, and says when its connection is over.
-class OneConnection final : public ClientFactory {
+class OneConnection final : public ClientFactory, public std::enable_shared_from_this<OneConnection> {
  public:
-  explicit OneConnection(std::shared_ptr<Protocol> protocol) : protocol_(std::move(protocol)) {}
+  OneConnection(std::shared_ptr<Protocol> protocol, const std::source_location& where)
+      : protocol_(std::move(protocol)), over_(where) {}
 
   Deferred<void> over() {
-    over_.onCancel([weak = std::weak_ptr(protocol_)](const Resolver<void>&) {
-      if (const auto protocol = weak.lock()) protocol->transport().abortConnection();
+    over_.onCancel([weak = weak_from_this()](const Resolver<void>& over) {
+      over.errback(CancelledError());
+      if (const auto self = weak.lock()) self->end();
     });
     return over_.deferred();
   }
+  void startedConnecting(Connector& connector) override { connector_ = connector.weak_from_this(); }
   std::shared_ptr<Protocol> buildProtocol(const Address&) override {
-    if (protocol_)
-      protocol_->notifyOnDisconnect([over = over_] {
-        if (!over.called()) over.callback();
-      });
+    if (!protocol_) return nullptr;
+    built_ = protocol_;
+    protocol_->notifyOnDisconnect([over = over_] {
+      if (!over.called()) over.callback();
+    });
     return std::exchange(protocol_, nullptr);
   }
   void clientConnectionFailed(Connector&, const Failure& reason) override {
@@ -94,7 +100,17 @@ class OneConnection final : public ClientFactory {
   }
 
  private:
+  void end() {
+    if (const auto protocol = built_.lock()) {
+      protocol->transport().abortConnection();
+    } else if (const auto connector = connector_.lock()) {
+      connector->disconnect();
+    }
+  }
+
   std::shared_ptr<Protocol> protocol_;
+  std::weak_ptr<Protocol> built_;
+  std::weak_ptr<Connector> connector_;
   Resolver<void> over_;
 };
 
@@ -102,9 +118,13 @@ Deferred<void> closeWhenOver(std::shared_ptr<ListeningPort> port, Deferred<void>
   std::optional<Failure> failed;
   try {
     co_await std::move(client);
-    co_await std::move(server);
   } catch (...) {
     failed = Failure::current();
+  }
+  if (failed) {
+    std::move(server).addErrback([](const Failure&) {});  // there may never have been a connection
+  } else {
+    co_await std::move(server);
   }
   co_await port->stopListening();
   if (failed) failed->raise();
@@ -113,9 +133,9 @@ Deferred<void> closeWhenOver(std::shared_ptr<ListeningPort> port, Deferred<void>
 // `listen` and `connect` are given a factory each.
 template <class Listen, class Connect>
 Deferred<void> overSocket(std::shared_ptr<Protocol> server, std::shared_ptr<Protocol> client, Listen listen,
-                          Connect connect) {
-  auto serverFactory = std::make_shared<OneConnection>(std::move(server));
-  auto clientFactory = std::make_shared<OneConnection>(std::move(client));
+                          Connect connect, const std::source_location& where) {
+  auto serverFactory = std::make_shared<OneConnection>(std::move(server), where);
+  auto clientFactory = std::make_shared<OneConnection>(std::move(client), where);
   Deferred<void> serverOver = serverFactory->over();
   Deferred<void> clientOver = clientFactory->over();
   std::shared_ptr<ListeningPort> port = listen(serverFactory);
@@ -138,7 +158,8 @@ Deferred<void> loopbackTCP(std::shared_ptr<Protocol> server, std::shared_ptr<Pro
       [&](const Address& address, std::shared_ptr<ClientFactory> factory) {
         tcp.connectTCP("127.0.0.1", std::get<IPv4Address>(address).port, std::move(factory), std::chrono::seconds(30),
                        "", where);
-      });
+      },
+      where);
 }
 
 Deferred<void> loopbackUNIX(std::shared_ptr<Protocol> server, std::shared_ptr<Protocol> client, UNIX& sockets,
@@ -153,7 +174,8 @@ Deferred<void> loopbackUNIX(std::shared_ptr<Protocol> server, std::shared_ptr<Pr
       },
       [&](const Address&, std::shared_ptr<ClientFactory> factory) {
         sockets.connectUNIX(name, std::move(factory), std::chrono::seconds(30), false, where);
-      });
+      },
+      where);
 }
 
 }  // namespace torsion

@@ -749,9 +749,8 @@ std::shared_ptr<IOPump> MemoryReactor::connect(Attempt& attempt, const Address& 
 std::shared_ptr<IOPump> MemoryReactor::connect(std::shared_ptr<Protocol> client, std::shared_ptr<Protocol> server,
                                                std::source_location where) {
   checkUsable();
-  connections_.push_back(std::make_shared<IOPump>(std::move(client), std::move(server),
-                                                  IPv4Address{"10.0.0.1", newPort()}, IPv4Address{"192.168.1.1", 54321},
-                                                  where));
+  connections_.push_back(std::make_shared<IOPump>(std::move(client), std::move(server), IPv4Address{"10.0.0.1", 12345},
+                                                  IPv4Address{"192.168.1.1", 54321}, where));
   connections_.back()->setPieceSize(pieceSize_);
   return connections_.back();
 }

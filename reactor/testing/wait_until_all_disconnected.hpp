@@ -1,13 +1,12 @@
 // waitUntilAllDisconnected: for the end of a test with sockets (twisted.internet.testing).
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <source_location>
-#include <utility>
 #include <vector>
 
 #include <deferred/deferred.hpp>
-#include <deferred/list.hpp>
 #include <deferred/resolver.hpp>
 #include <reactor/protocol.hpp>
 
@@ -20,14 +19,19 @@ namespace torsion {
 template <class P>
 Deferred<void> waitUntilAllDisconnected(const std::vector<std::shared_ptr<P>>& protocols,
                                         std::source_location where = std::source_location::current()) {
-  std::vector<Deferred<void>> all;
+  Resolver<void> all(where);
+  const auto left = std::make_shared<std::size_t>(1);  // this function
+  const auto oneHasGone = [all, left] {
+    if (--*left == 0 && !all.called()) all.callback();
+  };
   for (const auto& protocol : protocols) {
     if (!protocol->connected()) continue;
-    Resolver<void> gone(where);
-    all.push_back(gone.deferred());
-    protocol->notifyOnDisconnect([gone = std::move(gone)] { gone.callback(); });
+    ++*left;
+    protocol->notifyOnDisconnect(oneHasGone);
   }
-  return gatherResults(std::move(all), false, where);
+  Deferred<void> result = all.deferred();
+  oneHasGone();
+  return result;
 }
 
 }  // namespace torsion
