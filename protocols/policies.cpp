@@ -19,14 +19,14 @@ TimeoutMixin::~TimeoutMixin() {
   if (call_.active()) call_.cancel();
 }
 
-std::optional<Duration> TimeoutMixin::setTimeout(std::optional<Duration> limit) {
+std::optional<Duration> TimeoutMixin::setTimeout(std::optional<Duration> limit, std::source_location where) {
   const auto before = std::exchange(limit_, limit);
   if (!limit) {
     if (call_.active()) call_.cancel();
   } else if (call_.active()) {
     call_.reset(*limit);
   } else {
-    call_ = time_.callLater(*limit, [this] { timeoutConnection(); });
+    call_ = time_.callLater(*limit, [this] { timeoutConnection(); }, where);
   }
   return before;
 }

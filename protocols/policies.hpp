@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +36,8 @@ namespace torsion {
 class TimeoutMixin {
  public:
   /// Starts the wait (again) with this limit; nullopt ends it. Returns the limit before.
-  std::optional<Duration> setTimeout(std::optional<Duration> limit);
+  std::optional<Duration> setTimeout(std::optional<Duration> limit,
+                                     std::source_location where = std::source_location::current());
   /// Starts the wait again; nothing if there is none.
   void resetTimeout();
   /// The time is over: by default the protocol's connection is lost, connectionLost getting TimeoutError.

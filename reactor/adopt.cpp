@@ -85,16 +85,18 @@ AdoptedStreamServerEndpoint::~AdoptedStreamServerEndpoint() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Deferred<std::shared_ptr<ListeningPort>> AdoptedStreamServerEndpoint::listen(std::shared_ptr<Factory> factory) {
+Deferred<std::shared_ptr<ListeningPort>> AdoptedStreamServerEndpoint::listen(std::shared_ptr<Factory> factory,
+                                                                             std::source_location where) {
   if (fd_ < 0) {
     return fail<std::shared_ptr<ListeningPort>>(
         AlreadyListened("an adopted socket is listened at once only; make another endpoint for another socket"));
   }
   const detail::UniqueFd fd(std::exchange(fd_, -1));
-  return execute([&] { return reactor_.adoptStreamPort(fd.get(), family_, std::move(factory)); });
+  return execute([&] { return reactor_.adoptStreamPort(fd.get(), family_, std::move(factory), where); });
 }
 
-std::shared_ptr<ListeningPort> Reactor::adoptStreamPort(int fd, int family, std::shared_ptr<Factory> factory) {
+std::shared_ptr<ListeningPort> Reactor::adoptStreamPort(int fd, int family, std::shared_ptr<Factory> factory,
+                                                        std::source_location where) {
   using namespace detail;
   impl_->checkUsable();
   checkFamily(family, "adoptStreamPort");
@@ -103,14 +105,14 @@ std::shared_ptr<ListeningPort> Reactor::adoptStreamPort(int fd, int family, std:
   socklen_t size = sizeof listening;
   ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
   if (!listening) throw std::invalid_argument("adoptStreamPort: nobody has called listen(2) on this socket");
-  auto port =
-      (family == AF_UNIX ? makeUNIXPort : makeTCPPort)(*impl_, std::move(factory), std::source_location::current());
+  auto port = (family == AF_UNIX ? makeUNIXPort : makeTCPPort)(*impl_, std::move(factory), where);
   if (family != AF_UNIX) setNoDelay(duplicate.get());  // accepted connections inherit it
   if (const int error = port->start(std::move(duplicate))) throw std::system_error(error, std::generic_category());
   return port;
 }
 
-std::shared_ptr<Protocol> Reactor::adoptStreamConnection(int fd, int family, std::shared_ptr<Factory> factory) {
+std::shared_ptr<Protocol> Reactor::adoptStreamConnection(int fd, int family, std::shared_ptr<Factory> factory,
+                                                         std::source_location where) {
   using namespace detail;
   impl_->checkUsable();
   checkFamily(family, "adoptStreamConnection");
@@ -128,8 +130,8 @@ std::shared_ptr<Protocol> Reactor::adoptStreamConnection(int fd, int family, std
   if (const int error = impl_->poller.add(duplicate.get(), StreamConnection::kEvents, nobody)) {
     throw std::system_error(error, std::generic_category(), "adoptStreamConnection");
   }
-  auto connection = (family == AF_UNIX ? makeUNIXConnection : makeTCPConnection)(*impl_, std::move(duplicate), address,
-                                                                                 std::source_location::current());
+  auto connection =
+      (family == AF_UNIX ? makeUNIXConnection : makeTCPConnection)(*impl_, std::move(duplicate), address, where);
   connection->setShared();
   connection->setTcpNoDelay(true);
   connection->start(protocol);

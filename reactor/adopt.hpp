@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,7 +50,8 @@ class AdoptedStreamServerEndpoint final : public StreamServerEndpoint {
   ~AdoptedStreamServerEndpoint() override;
 
   /// Once: a second call fails with AlreadyListened. Fails also with what adoptStreamPort throws.
-  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<ListeningPort>> listen(
+      std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) override;
 
  private:
   SocketAdoption& reactor_;

@@ -68,6 +68,7 @@ class EndpointFactory final : public ClientFactory {
 struct Options {
   Duration timeout;
   std::string bindAddress;
+  std::source_location where;
 };
 
 // `start` begins an attempt with the factory that it is given, and returns the connector.
@@ -87,7 +88,7 @@ Deferred<Connected> attempt(std::shared_ptr<Factory> factory, F&& start) {
 Deferred<Connected> connectTo(NetworkReactor& reactor, const std::string& host, std::uint16_t port,
                               std::shared_ptr<Factory> factory, const Options& options) {
   return attempt(std::move(factory), [&](std::shared_ptr<ClientFactory> client) {
-    return reactor.connectTCP(host, port, std::move(client), options.timeout, options.bindAddress);
+    return reactor.connectTCP(host, port, std::move(client), options.timeout, options.bindAddress, options.where);
   });
 }
 
@@ -139,7 +140,7 @@ class HappyEyeballs final : public std::enable_shared_from_this<HappyEyeballs> {
   void tryNext() {
     const std::string host = std::move(hosts_[next_++]);
     if (next_ < hosts_.size()) {
-      timer_ = reactor_.callLater(attemptDelay_, [self = shared_from_this()] { self->tryNext(); });
+      timer_ = reactor_.callLater(attemptDelay_, [self = shared_from_this()] { self->tryNext(); }, options_.where);
     }
     ++running_;
     attempts_.push_back(connectTo(reactor_, host, port_, factory_, options_)
@@ -194,16 +195,17 @@ class HappyEyeballs final : public std::enable_shared_from_this<HappyEyeballs> {
 
 }  // namespace
 
-Deferred<Connected> TCP4ClientEndpoint::connect(std::shared_ptr<Factory> factory) {
-  return connectTo(reactor_, host_, port_, std::move(factory), {timeout_, bindAddress_});
+Deferred<Connected> TCP4ClientEndpoint::connect(std::shared_ptr<Factory> factory, std::source_location where) {
+  return connectTo(reactor_, host_, port_, std::move(factory), {timeout_, bindAddress_, where});
 }
 
-Deferred<std::shared_ptr<ListeningPort>> TCP4ServerEndpoint::listen(std::shared_ptr<Factory> factory) {
-  return execute([&] { return reactor_.listenTCP(port_, std::move(factory), backlog_, interface_); });
+Deferred<std::shared_ptr<ListeningPort>> TCP4ServerEndpoint::listen(std::shared_ptr<Factory> factory,
+                                                                    std::source_location where) {
+  return execute([&] { return reactor_.listenTCP(port_, std::move(factory), backlog_, interface_, where); });
 }
 
-Deferred<Connected> TCP6ClientEndpoint::connect(std::shared_ptr<Factory> factory) {
-  const Options options{timeout_, bindAddress_};
+Deferred<Connected> TCP6ClientEndpoint::connect(std::shared_ptr<Factory> factory, std::source_location where) {
+  const Options options{timeout_, bindAddress_, where};
   if (isIPv6Address(host_)) return connectTo(reactor_, host_, port_, std::move(factory), options);
   using Addresses = std::vector<Address>;
   return reactor_.resolve(host_)
@@ -220,26 +222,28 @@ Deferred<Connected> TCP6ClientEndpoint::connect(std::shared_ptr<Factory> factory
       });
 }
 
-Deferred<std::shared_ptr<ListeningPort>> TCP6ServerEndpoint::listen(std::shared_ptr<Factory> factory) {
-  return execute([&] { return reactor_.listenTCP(port_, std::move(factory), backlog_, interface_); });
+Deferred<std::shared_ptr<ListeningPort>> TCP6ServerEndpoint::listen(std::shared_ptr<Factory> factory,
+                                                                    std::source_location where) {
+  return execute([&] { return reactor_.listenTCP(port_, std::move(factory), backlog_, interface_, where); });
 }
 
-Deferred<Connected> UNIXClientEndpoint::connect(std::shared_ptr<Factory> factory) {
+Deferred<Connected> UNIXClientEndpoint::connect(std::shared_ptr<Factory> factory, std::source_location where) {
   return attempt(std::move(factory), [&](std::shared_ptr<ClientFactory> client) {
-    return reactor_.connectUNIX(path_, std::move(client), timeout_, checkPID_);
+    return reactor_.connectUNIX(path_, std::move(client), timeout_, checkPID_, where);
   });
 }
 
-Deferred<std::shared_ptr<ListeningPort>> UNIXServerEndpoint::listen(std::shared_ptr<Factory> factory) {
-  return execute([&] { return reactor_.listenUNIX(address_, std::move(factory), backlog_, mode_, wantPID_); });
+Deferred<std::shared_ptr<ListeningPort>> UNIXServerEndpoint::listen(std::shared_ptr<Factory> factory,
+                                                                    std::source_location where) {
+  return execute([&] { return reactor_.listenUNIX(address_, std::move(factory), backlog_, mode_, wantPID_, where); });
 }
 
-Deferred<Connected> HostnameEndpoint::connect(std::shared_ptr<Factory> factory) {
+Deferred<Connected> HostnameEndpoint::connect(std::shared_ptr<Factory> factory, std::source_location where) {
   if (isIPAddress(host_) || isIPv6Address(host_)) {
-    return connectTo(reactor_, host_, port_, std::move(factory), {timeout_, bindAddress_});
+    return connectTo(reactor_, host_, port_, std::move(factory), {timeout_, bindAddress_, where});
   }
-  return std::make_shared<HappyEyeballs>(reactor_, host_, port_, std::move(factory), Options{timeout_, bindAddress_},
-                                         attemptDelay_)
+  return std::make_shared<HappyEyeballs>(reactor_, host_, port_, std::move(factory),
+                                         Options{timeout_, bindAddress_, where}, attemptDelay_)
       ->start();
 }
 

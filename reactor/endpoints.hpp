@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -22,7 +23,8 @@ class StreamClientEndpoint {
   /// Connects, and gives the protocol that `factory` built once its connectionMade has returned. Fails with what
   /// buildProtocol threw, with NoProtocol if it gave none, or with the reason why there is no connection. cancel() ends
   /// the attempt: ConnectingCancelledError.
-  virtual Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) = 0;
+  virtual Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
+                                                      std::source_location where = std::source_location::current()) = 0;
 };
 
 /// Somewhere to listen at (Twisted's IStreamServerEndpoint).
@@ -30,13 +32,15 @@ class StreamServerEndpoint {
  public:
   virtual ~StreamServerEndpoint() = default;
   /// Listens, with protocols that `factory` builds. Fails with CannotListenError.
-  virtual Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) = 0;
+  virtual Deferred<std::shared_ptr<ListeningPort>> listen(
+      std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) = 0;
 };
 
 /// Connects `protocol` itself: gives it once its connectionMade has returned. Fails and cancels as endpoint.connect.
 template <class P>
-Deferred<std::shared_ptr<P>> connectProtocol(StreamClientEndpoint& endpoint, std::shared_ptr<P> protocol) {
-  return endpoint.connect(makeFactory([protocol] { return protocol; }))
+Deferred<std::shared_ptr<P>> connectProtocol(StreamClientEndpoint& endpoint, std::shared_ptr<P> protocol,
+                                             std::source_location where = std::source_location::current()) {
+  return endpoint.connect(makeFactory([protocol] { return protocol; }), where)
       .addCallback([](std::shared_ptr<Protocol> connected) { return std::static_pointer_cast<P>(connected); });
 }
 
@@ -50,7 +54,8 @@ class TCP4ClientEndpoint final : public StreamClientEndpoint {
         port_(port),
         timeout_(timeout),
         bindAddress_(std::move(bindAddress)) {}
-  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
+                                              std::source_location where = std::source_location::current()) override;
 
  private:
   NetworkReactor& reactor_;
@@ -66,7 +71,8 @@ class TCP4ServerEndpoint final : public StreamServerEndpoint {
   explicit TCP4ServerEndpoint(std::uint16_t port, std::string interface = {},
                               NetworkReactor& reactor = torsion::reactor(), int backlog = 50)
       : reactor_(reactor), port_(port), interface_(std::move(interface)), backlog_(backlog) {}
-  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<ListeningPort>> listen(
+      std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) override;
 
  private:
   NetworkReactor& reactor_;
@@ -85,7 +91,8 @@ class TCP6ClientEndpoint final : public StreamClientEndpoint {
         port_(port),
         timeout_(timeout),
         bindAddress_(std::move(bindAddress)) {}
-  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
+                                              std::source_location where = std::source_location::current()) override;
 
  private:
   NetworkReactor& reactor_;
@@ -102,7 +109,8 @@ class TCP6ServerEndpoint final : public StreamServerEndpoint {
                               std::string interface = "::", NetworkReactor& reactor = torsion::reactor(),
                               int backlog = 50)
       : reactor_(reactor), port_(port), interface_(std::move(interface)), backlog_(backlog) {}
-  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<ListeningPort>> listen(
+      std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) override;
 
  private:
   NetworkReactor& reactor_;
@@ -117,7 +125,8 @@ class UNIXClientEndpoint final : public StreamClientEndpoint {
   explicit UNIXClientEndpoint(std::string path, UNIX& reactor = torsion::reactor(),
                               Duration timeout = std::chrono::seconds(30), bool checkPID = false)
       : reactor_(reactor), path_(std::move(path)), timeout_(timeout), checkPID_(checkPID) {}
-  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
+                                              std::source_location where = std::source_location::current()) override;
 
  private:
   UNIX& reactor_;
@@ -131,7 +140,8 @@ class UNIXServerEndpoint final : public StreamServerEndpoint {
   explicit UNIXServerEndpoint(std::string address, UNIX& reactor = torsion::reactor(), int backlog = 50,
                               unsigned mode = 0666, bool wantPID = false)
       : reactor_(reactor), address_(std::move(address)), backlog_(backlog), mode_(mode), wantPID_(wantPID) {}
-  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<ListeningPort>> listen(
+      std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) override;
 
  private:
   UNIX& reactor_;
@@ -157,7 +167,8 @@ class HostnameEndpoint final : public StreamClientEndpoint {
         timeout_(timeout),
         bindAddress_(std::move(bindAddress)),
         attemptDelay_(attemptDelay) {}
-  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
+                                              std::source_location where = std::source_location::current()) override;
 
  private:
   NetworkReactor& reactor_;

@@ -4,11 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <source_location>
 #include <string>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -40,13 +38,6 @@ struct ReactorImpl;
 ReactorImpl& implOf(Reactor& reactor) noexcept;
 }  // namespace detail
 
-/// Of a system event come all triggers `before` (it waits for the Deferreds that they return), then those `during`,
-/// then those `after`; within a phase in the order they were added.
-enum class Phase { before, during, after };
-enum class SystemEvent { startup, shutdown };
-/// Names a trigger for removeSystemEventTrigger.
-enum class TriggerID : std::uint64_t {};
-
 /// Waits for events and makes the calls that handle them, one at a time, in the thread that constructed it.
 ///
 /// One turn: the calls from other threads that are there, then the timed calls that are due (after all events that
@@ -55,7 +46,12 @@ enum class TriggerID : std::uint64_t {};
 ///
 /// All but callFromThread() throws WrongThread in another thread. Once the destructor has begun, what would start
 /// something throws ReactorNotRunning.
-class Reactor final : public NetworkReactor, public UNIX, public UDP, public SocketAdoption {
+class Reactor final : public NetworkReactor,
+                      public ReactorCore,
+                      public ReactorSSL,
+                      public UNIX,
+                      public UDP,
+                      public SocketAdoption {
  public:
   Reactor();
   /// Does what shutdown does, without its triggers: ends the thread pool, closes ports and connections (protocols get
@@ -72,33 +68,15 @@ class Reactor final : public NetworkReactor, public UNIX, public UDP, public Soc
   /// Begins shutdown at the end of this turn: triggers before shutdown, waiting for their Deferreds while the loop goes
   /// on; then connections are closed, triggers during, the thread pool ends; triggers after; run() returns.
   /// Throws ReactorNotRunning if it does not run or has been told to stop.
-  void stop();
+  void stop() override;
   /// True from "during startup" until "during shutdown".
-  bool running() const;
+  bool running() const override;
   /// Waits for one event or timed call, at most `delay`, and makes the calls that are due; for programs that have a
   /// loop of their own. Throws ReactorAlreadyRunning within run().
   void iterate(Duration delay = Duration::zero());
 
-  /// Calls f() at once if started, otherwise after startup.
-  void callWhenRunning(UniqueFunction<void()> f);
-  /// Adds f, returning void or Deferred<void>, which `before` waits for. It is called once: add it anew for another
-  /// run.
-  template <class F>
-  TriggerID addSystemEventTrigger(Phase phase, SystemEvent event, F f) {
-    using Returned = std::invoke_result_t<F&>;
-    static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Deferred<void>>,
-                  "addSystemEventTrigger: the trigger returns nothing or Deferred<void>");
-    return addTrigger(phase, event, [f = std::move(f)]() mutable -> std::optional<Deferred<void>> {
-      if constexpr (std::is_void_v<Returned>) {
-        f();
-        return std::nullopt;
-      } else {
-        return f();
-      }
-    });
-  }
-  /// Throws std::invalid_argument for a trigger that was removed or has been called.
-  void removeSystemEventTrigger(TriggerID id);
+  void callWhenRunning(UniqueFunction<void()> f) override;
+  void removeSystemEventTrigger(TriggerID id) override;
 
   Duration seconds() const override;
   /// The calls that are scheduled, in the order in which they will run.
@@ -115,34 +93,43 @@ class Reactor final : public NetworkReactor, public UNIX, public UDP, public Soc
   void suggestThreadPoolSize(std::size_t threads);
 
   std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory, int backlog = 50,
-                                           const std::string& interface = "") override;
+                                           const std::string& interface = "",
+                                           std::source_location where = std::source_location::current()) override;
   std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
                                         std::shared_ptr<ClientFactory> factory,
                                         Duration timeout = std::chrono::seconds(30),
-                                        const std::string& bindAddress = "") override;
+                                        const std::string& bindAddress = "",
+                                        std::source_location where = std::source_location::current()) override;
   std::shared_ptr<ListeningPort> listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
-                                            int backlog = 50, unsigned mode = 0666, bool wantPID = false) override;
+                                            int backlog = 50, unsigned mode = 0666, bool wantPID = false,
+                                            std::source_location where = std::source_location::current()) override;
   std::shared_ptr<Connector> connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
-                                         Duration timeout = std::chrono::seconds(30), bool checkPID = false) override;
+                                         Duration timeout = std::chrono::seconds(30), bool checkPID = false,
+                                         std::source_location where = std::source_location::current()) override;
   std::shared_ptr<DatagramTransport> listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
-                                               const std::string& interface = "",
-                                               std::size_t maxPacketSize = 8192) override;
-  std::shared_ptr<DatagramTransport> listenMulticast(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
-                                                     const std::string& interface = "",
-                                                     std::size_t maxPacketSize = 8192,
-                                                     bool listenMultiple = false) override;
-  std::shared_ptr<DatagramTransport> adoptDatagramPort(int fd, int family, std::shared_ptr<DatagramProtocol> protocol,
-                                                       std::size_t maxPacketSize = 8192) override;
-  std::shared_ptr<ListeningPort> adoptStreamPort(int fd, int family, std::shared_ptr<Factory> factory) override;
-  std::shared_ptr<Protocol> adoptStreamConnection(int fd, int family, std::shared_ptr<Factory> factory) override;
-  /// The same with TLS below the protocols of `factory` (Twisted's IReactorSSL): reactor/tls.hpp makes the options.
+                                               const std::string& interface = "", std::size_t maxPacketSize = 8192,
+                                               std::source_location where = std::source_location::current()) override;
+  std::shared_ptr<DatagramTransport> listenMulticast(
+      std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
+      std::size_t maxPacketSize = 8192, bool listenMultiple = false,
+      std::source_location where = std::source_location::current()) override;
+  std::shared_ptr<DatagramTransport> adoptDatagramPort(
+      int fd, int family, std::shared_ptr<DatagramProtocol> protocol, std::size_t maxPacketSize = 8192,
+      std::source_location where = std::source_location::current()) override;
+  std::shared_ptr<ListeningPort> adoptStreamPort(int fd, int family, std::shared_ptr<Factory> factory,
+                                                 std::source_location where = std::source_location::current()) override;
+  std::shared_ptr<Protocol> adoptStreamConnection(
+      int fd, int family, std::shared_ptr<Factory> factory,
+      std::source_location where = std::source_location::current()) override;
   std::shared_ptr<ListeningPort> listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
                                            const TLSOptions& options, int backlog = 50,
-                                           const std::string& interface = "");
+                                           const std::string& interface = "",
+                                           std::source_location where = std::source_location::current()) override;
   std::shared_ptr<Connector> connectSSL(const std::string& host, std::uint16_t port,
                                         std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
                                         Duration timeout = std::chrono::seconds(30),
-                                        const std::string& bindAddress = "");
+                                        const std::string& bindAddress = "",
+                                        std::source_location where = std::source_location::current()) override;
   Deferred<std::vector<Address>> resolve(const std::string& name) override;
 
   /// From now on, and until it is removed, reader->doRead() is called each turn in which its descriptor can be read (of
@@ -174,11 +161,10 @@ class Reactor final : public NetworkReactor, public UNIX, public UDP, public Soc
  private:
   friend Reactor& reactor();
   friend detail::ReactorImpl& detail::implOf(Reactor& reactor) noexcept;
-  using Trigger = UniqueFunction<std::optional<Deferred<void>>()>;
 
   explicit Reactor(std::thread::id thread);
   DelayedCall schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) override;
-  TriggerID addTrigger(Phase phase, SystemEvent event, Trigger trigger);
+  TriggerID addTrigger(Phase phase, SystemEvent event, Trigger trigger) override;
 
   detail::ReactorImpl* const impl_;
   Reactor* outer_ = nullptr;  // the one that reactor() gave in this thread before

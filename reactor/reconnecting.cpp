@@ -42,7 +42,7 @@ void ReconnectingClientFactory::retry(Connector& connector) {
   delay_ = scaled(delay_, factor, maxDelay);
   if (call_.active()) call_.cancel();
   try {
-    call_ = time_.callLater(wait, [again = connector.shared_from_this()] { again->connect(); });
+    call_ = time_.callLater(wait, [again = connector.shared_from_this()] { again->connect(); }, where_);
   } catch (const ReactorNotRunning&) {
     // The reactor is being destroyed, which is why the connection went.
   }

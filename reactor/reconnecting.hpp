@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <source_location>
 
 #include <deferred/time.hpp>
 #include <reactor/protocol.hpp>
@@ -26,7 +27,9 @@ namespace torsion {
 ///   reactor().connectTCP("chat.example.com", 6667, std::make_shared<ChatFactory>());
 class ReconnectingClientFactory : public ClientFactory {
  public:
-  explicit ReconnectingClientFactory(Time& time = reactor()) noexcept : time_(time) {}
+  explicit ReconnectingClientFactory(Time& time = reactor(),
+                                     std::source_location where = std::source_location::current()) noexcept
+      : time_(time), where_(where) {}
   ~ReconnectingClientFactory() override;
 
   void clientConnectionFailed(Connector& connector, const Failure& reason) override;
@@ -53,6 +56,7 @@ class ReconnectingClientFactory : public ClientFactory {
 
  private:
   Time& time_;
+  std::source_location where_;
   Duration delay_ = Duration::zero();  // zero: initialDelay comes next
   int retries_ = 0;
   bool trying_ = true;

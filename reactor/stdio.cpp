@@ -244,7 +244,8 @@ void standardIO(std::shared_ptr<Protocol> protocol, int input, int output, React
   std::make_shared<detail::StandardIO>(impl, input, output, where)->start(protocol);
 }
 
-Deferred<std::shared_ptr<ListeningPort>> StandardIOEndpoint::listen(std::shared_ptr<Factory> factory) {
+Deferred<std::shared_ptr<ListeningPort>> StandardIOEndpoint::listen(std::shared_ptr<Factory> factory,
+                                                                    std::source_location where) {
   struct Port final : ListeningPort {
     Deferred<void> stopListening() override { return succeed(); }
     Address getHost() const override { return {}; }
@@ -252,7 +253,7 @@ Deferred<std::shared_ptr<ListeningPort>> StandardIOEndpoint::listen(std::shared_
   return execute([&]() -> std::shared_ptr<ListeningPort> {
     auto protocol = factory->buildProtocol({});
     if (!protocol) throw NoProtocol("the factory gave no protocol for standard input and output");
-    standardIO(std::move(protocol), input_, output_, reactor_);
+    standardIO(std::move(protocol), input_, output_, reactor_, where);
     return std::make_shared<Port>();
   });
 }

@@ -44,7 +44,8 @@ class StandardIOEndpoint final : public StreamServerEndpoint {
       : reactor_(reactor), input_(input), output_(output) {}
   /// Fires after connectionMade. Fails with what buildProtocol throws, NoProtocol if it gives none, and as
   /// standardIO(). The port has no address, and stopListening() ends nothing.
-  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override;
+  Deferred<std::shared_ptr<ListeningPort>> listen(
+      std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) override;
 
  private:
   Reactor& reactor_;

@@ -340,11 +340,11 @@ Transport& StreamWriter::transport() const noexcept {
   return state_->transport();
 }
 
-Deferred<StreamPair> openConnection(StreamClientEndpoint& endpoint, std::size_t limit) {
+Deferred<StreamPair> openConnection(StreamClientEndpoint& endpoint, std::size_t limit, std::source_location where) {
   auto state = std::make_shared<StreamState>(limit);
   auto protocol = std::make_shared<StreamProtocol>(state);
   state->setProtocol(protocol);
-  return connectProtocol(endpoint, std::move(protocol))
+  return connectProtocol(endpoint, std::move(protocol), where)
       .addCallback([state = std::move(state)](std::shared_ptr<StreamProtocol>) mutable {
         return StreamState::handles(std::move(state));
       });
@@ -377,15 +377,16 @@ class ServedProtocol final : public StreamProtocol {
 
 }  // namespace
 
-Deferred<std::shared_ptr<ListeningPort>> startServer(StreamServerEndpoint& endpoint, Handler handler,
-                                                     std::size_t limit) {
+Deferred<std::shared_ptr<ListeningPort>> startServer(StreamServerEndpoint& endpoint, Handler handler, std::size_t limit,
+                                                     std::source_location where) {
   auto shared = std::make_shared<Handler>(std::move(handler));
   return endpoint.listen(makeFactory([shared, limit] {
-    auto state = std::make_shared<StreamState>(limit);
-    auto protocol = std::make_shared<ServedProtocol>(state, shared);
-    state->setProtocol(protocol);
-    return protocol;
-  }));
+                           auto state = std::make_shared<StreamState>(limit);
+                           auto protocol = std::make_shared<ServedProtocol>(state, shared);
+                           state->setProtocol(protocol);
+                           return protocol;
+                         }),
+                         where);
 }
 
 }  // namespace torsion

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -109,7 +110,8 @@ struct StreamPair {
 
 /// Connects. Fails and cancels as endpoint.connect(). Over TLS it fires before the handshake: reads fail with
 /// VerifyError.
-Deferred<StreamPair> openConnection(StreamClientEndpoint& endpoint, std::size_t limit = kStreamLimit);
+Deferred<StreamPair> openConnection(StreamClientEndpoint& endpoint, std::size_t limit = kStreamLimit,
+                                    std::source_location where = std::source_location::current());
 
 /// Serves each connection with a coroutine. What it throws is logged and ends that connection; when it returns the
 /// connection closes, unless it has given a handle away. It lives until its last call has ended. Fails as
@@ -126,6 +128,7 @@ Deferred<StreamPair> openConnection(StreamClientEndpoint& endpoint, std::size_t 
 ///   startServer(*serverFromString(reactor(), "tcp:7"), echo);
 Deferred<std::shared_ptr<ListeningPort>> startServer(StreamServerEndpoint& endpoint,
                                                      std::function<Deferred<void>(StreamReader, StreamWriter)> handler,
-                                                     std::size_t limit = kStreamLimit);
+                                                     std::size_t limit = kStreamLimit,
+                                                     std::source_location where = std::source_location::current());
 
 }  // namespace torsion

@@ -75,8 +75,8 @@ class TCPPort final : public StreamPort {
 class TCPConnector final : public StreamConnector {
  public:
   TCPConnector(ReactorImpl& reactor, std::string host, std::uint16_t port, std::shared_ptr<ClientFactory> factory,
-               Duration timeout, std::string bindAddress)
-      : StreamConnector(reactor, std::move(factory), timeout),
+               Duration timeout, std::string bindAddress, const std::source_location& where)
+      : StreamConnector(reactor, std::move(factory), timeout, where),
         host_(std::move(host)),
         port_(port),
         bindAddress_(std::move(bindAddress)) {}
@@ -143,7 +143,7 @@ Ref<StreamConnection> makeTCPConnection(ReactorImpl& reactor, UniqueFd fd, Addre
 }  // namespace detail
 
 std::shared_ptr<ListeningPort> Reactor::listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory, int backlog,
-                                                  const std::string& interface) {
+                                                  const std::string& interface, std::source_location where) {
   using namespace detail;
   impl_->checkUsable();
   const auto address = socketAddress(interface.empty() ? "0.0.0.0" : interface, port);
@@ -157,16 +157,17 @@ std::shared_ptr<ListeningPort> Reactor::listenTCP(std::uint16_t port, std::share
       ::bind(fd.get(), address->data(), address->size) < 0 || ::listen(fd.get(), backlog) < 0) {
     throw CannotListenError(interface, port, errno);
   }
-  auto listening = makeTCPPort(*impl_, std::move(factory), std::source_location::current());
+  auto listening = makeTCPPort(*impl_, std::move(factory), where);
   if (const int error = listening->start(std::move(fd))) throw CannotListenError(interface, port, error);
   return listening;
 }
 
 std::shared_ptr<Connector> Reactor::connectTCP(const std::string& host, std::uint16_t port,
                                                std::shared_ptr<ClientFactory> factory, Duration timeout,
-                                               const std::string& bindAddress) {
+                                               const std::string& bindAddress, std::source_location where) {
   impl_->checkUsable();
-  auto connector = std::make_shared<detail::TCPConnector>(*impl_, host, port, std::move(factory), timeout, bindAddress);
+  auto connector =
+      std::make_shared<detail::TCPConnector>(*impl_, host, port, std::move(factory), timeout, bindAddress, where);
   connector->connect();
   return connector;
 }

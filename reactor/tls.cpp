@@ -735,7 +735,8 @@ class TLSClientEndpoint final : public StreamClientEndpoint {
   TLSClientEndpoint(TLSOptions options, std::shared_ptr<StreamClientEndpoint> endpoint, Time& time)
       : options_(std::move(options)), endpoint_(std::move(endpoint)), time_(time) {}
 
-  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override {
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
+                                              std::source_location where = std::source_location::current()) override {
     /// Remembers what is below TLS, which has let go of it if the connection is gone already.
     struct Remembering final : TLSFactory<Factory> {
       using TLSFactory::TLSFactory;
@@ -746,8 +747,9 @@ class TLSClientEndpoint final : public StreamClientEndpoint {
       std::shared_ptr<Protocol> built;
     };
     auto wrapping = std::make_shared<Remembering>(options_, std::move(factory), time_);
-    return endpoint_->connect(wrapping).addCallback(
-        [wrapping](std::shared_ptr<Protocol>) { return std::move(wrapping->built); });
+    return endpoint_->connect(wrapping, where).addCallback([wrapping](std::shared_ptr<Protocol>) {
+      return std::move(wrapping->built);
+    });
   }
 
  private:
@@ -796,15 +798,16 @@ TLSOptions selectServerTLS(TLSOptions otherwise, std::map<std::string, TLSOption
 }
 
 std::shared_ptr<ListeningPort> Reactor::listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
-                                                  const TLSOptions& options, int backlog,
-                                                  const std::string& interface) {
-  return listenTCP(port, tlsFactory(options, std::move(factory), *this), backlog, interface);
+                                                  const TLSOptions& options, int backlog, const std::string& interface,
+                                                  std::source_location where) {
+  return listenTCP(port, tlsFactory(options, std::move(factory), *this), backlog, interface, where);
 }
 
 std::shared_ptr<Connector> Reactor::connectSSL(const std::string& host, std::uint16_t port,
                                                std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
-                                               Duration timeout, const std::string& bindAddress) {
-  return connectTCP(host, port, tlsFactory(options, std::move(factory), *this), timeout, bindAddress);
+                                               Duration timeout, const std::string& bindAddress,
+                                               std::source_location where) {
+  return connectTCP(host, port, tlsFactory(options, std::move(factory), *this), timeout, bindAddress, where);
 }
 
 void startTLS(Protocol& protocol, const TLSOptions& options, Time& time) {

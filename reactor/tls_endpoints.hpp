@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <utility>
 
@@ -20,8 +21,9 @@ class SSL4ServerEndpoint final : public StreamServerEndpoint {
   SSL4ServerEndpoint(std::uint16_t port, TLSOptions options, std::string interface = {},
                      NetworkReactor& reactor = torsion::reactor(), int backlog = 50)
       : reactor_(reactor), tcp_(port, std::move(interface), reactor, backlog), options_(std::move(options)) {}
-  Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory> factory) override {
-    return tcp_.listen(tlsFactory(options_, std::move(factory), reactor_));
+  Deferred<std::shared_ptr<ListeningPort>> listen(
+      std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) override {
+    return tcp_.listen(tlsFactory(options_, std::move(factory), reactor_), where);
   }
 
  private:
@@ -41,8 +43,9 @@ class SSL4ClientEndpoint final : public StreamClientEndpoint {
             std::move(options),
             std::make_shared<TCP4ClientEndpoint>(std::move(host), port, reactor, timeout, std::move(bindAddress)),
             reactor)) {}
-  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory) override {
-    return wrapped_->connect(std::move(factory));
+  Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
+                                              std::source_location where = std::source_location::current()) override {
+    return wrapped_->connect(std::move(factory), where);
   }
 
  private:

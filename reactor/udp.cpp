@@ -440,28 +440,27 @@ std::shared_ptr<DatagramTransport> listen(ReactorImpl& reactor, std::uint16_t po
 }  // namespace detail
 
 std::shared_ptr<DatagramTransport> Reactor::listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
-                                                      const std::string& interface, std::size_t maxPacketSize) {
-  return detail::listen(*impl_, port, *protocol, interface, maxPacketSize, false, std::source_location::current());
+                                                      const std::string& interface, std::size_t maxPacketSize,
+                                                      std::source_location where) {
+  return detail::listen(*impl_, port, *protocol, interface, maxPacketSize, false, where);
 }
 
 std::shared_ptr<DatagramTransport> Reactor::listenMulticast(std::uint16_t port,
                                                             std::shared_ptr<DatagramProtocol> protocol,
                                                             const std::string& interface, std::size_t maxPacketSize,
-                                                            bool listenMultiple) {
-  return detail::listen(*impl_, port, *protocol, interface, maxPacketSize, listenMultiple,
-                        std::source_location::current());
+                                                            bool listenMultiple, std::source_location where) {
+  return detail::listen(*impl_, port, *protocol, interface, maxPacketSize, listenMultiple, where);
 }
 
 std::shared_ptr<DatagramTransport> Reactor::adoptDatagramPort(int fd, int family,
                                                               std::shared_ptr<DatagramProtocol> protocol,
-                                                              std::size_t maxPacketSize) {
+                                                              std::size_t maxPacketSize, std::source_location where) {
   impl_->checkUsable();
   if (family != AF_INET && family != AF_INET6) {
     throw UnsupportedAddressFamily("adoptDatagramPort: the family is neither AF_INET nor AF_INET6");
   }
   detail::UniqueFd duplicate = detail::duplicateSocket(fd, family, SOCK_DGRAM, "adoptDatagramPort");
-  const auto adopted = std::make_shared<detail::UDPPort>(*impl_, std::move(duplicate), family, maxPacketSize,
-                                                         std::source_location::current());
+  const auto adopted = std::make_shared<detail::UDPPort>(*impl_, std::move(duplicate), family, maxPacketSize, where);
   adopted->start(*protocol);
   return adopted;
 }

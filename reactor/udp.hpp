@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -139,22 +140,21 @@ class UDP {
  public:
   /// Receives on `port` (0: one that the system chooses) of `interface` (an address; empty: all of IPv4; "::": all).
   /// Throws CannotListenError, and InvalidAddressError for a name. `maxPacketSize`, in bytes: longer datagrams are cut.
-  virtual std::shared_ptr<DatagramTransport> listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
-                                                       const std::string& interface = "",
-                                                       std::size_t maxPacketSize = 8192) = 0;
+  virtual std::shared_ptr<DatagramTransport> listenUDP(
+      std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
+      std::size_t maxPacketSize = 8192, std::source_location where = std::source_location::current()) = 0;
   /// As listenUDP. `listenMultiple`: other programs (and ports) that say so too may listen there at the same time; each
   /// of them receives every multicast datagram, and one of them any other.
-  virtual std::shared_ptr<DatagramTransport> listenMulticast(std::uint16_t port,
-                                                             std::shared_ptr<DatagramProtocol> protocol,
-                                                             const std::string& interface = "",
-                                                             std::size_t maxPacketSize = 8192,
-                                                             bool listenMultiple = false) = 0;
+  virtual std::shared_ptr<DatagramTransport> listenMulticast(
+      std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
+      std::size_t maxPacketSize = 8192, bool listenMultiple = false,
+      std::source_location where = std::source_location::current()) = 0;
   /// As listenUDP, on a bound socket that the caller made or was given: `fd`, of `family` AF_INET or AF_INET6. The port
   /// has a duplicate of it; the caller goes on owning `fd` and may close it now. Throws UnsupportedAddressFamily for
   /// another family, std::invalid_argument if `fd` is no UDP socket of that family.
-  virtual std::shared_ptr<DatagramTransport> adoptDatagramPort(int fd, int family,
-                                                               std::shared_ptr<DatagramProtocol> protocol,
-                                                               std::size_t maxPacketSize = 8192) = 0;
+  virtual std::shared_ptr<DatagramTransport> adoptDatagramPort(
+      int fd, int family, std::shared_ptr<DatagramProtocol> protocol, std::size_t maxPacketSize = 8192,
+      std::source_location where = std::source_location::current()) = 0;
 
  protected:
   ~UDP() = default;

@@ -203,8 +203,8 @@ class UNIXPort final : public StreamPort {
 class UNIXConnector final : public StreamConnector {
  public:
   UNIXConnector(ReactorImpl& reactor, std::string name, std::shared_ptr<ClientFactory> factory, Duration timeout,
-                bool checkPID)
-      : StreamConnector(reactor, std::move(factory), timeout), name_(std::move(name)), checkPID_(checkPID) {}
+                bool checkPID, const std::source_location& where)
+      : StreamConnector(reactor, std::move(factory), timeout, where), name_(std::move(name)), checkPID_(checkPID) {}
 
   Address getDestination() const override { return UNIXAddress{name_}; }
 
@@ -270,7 +270,8 @@ Ref<StreamConnection> makeUNIXConnection(ReactorImpl& reactor, UniqueFd fd, Addr
 }  // namespace detail
 
 std::shared_ptr<ListeningPort> Reactor::listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
-                                                   int backlog, unsigned mode, bool wantPID) {
+                                                   int backlog, unsigned mode, bool wantPID,
+                                                   std::source_location where) {
   using namespace detail;
   impl_->checkUsable();
   const auto socketAddress = unixSocketAddress(address);
@@ -282,8 +283,8 @@ std::shared_ptr<ListeningPort> Reactor::listenUNIX(const std::string& address, s
   if (!fd || ::fchmod(fd.get(), mode) < 0 || ::bind(fd.get(), socketAddress->data(), socketAddress->size) < 0) {
     cannotListen(address, errno);
   }
-  auto port = std::make_shared<UNIXPort>(*impl_, std::move(factory), std::source_location::current(),
-                                         hasPath ? address : std::string(), std::move(lock));
+  auto port =
+      std::make_shared<UNIXPort>(*impl_, std::move(factory), where, hasPath ? address : std::string(), std::move(lock));
   int error = 0;
   if ((hasPath && ::chmod(address.c_str(), mode) < 0) || ::listen(fd.get(), backlog) < 0) error = errno;
   if (error == 0) error = port->start(std::move(fd));
@@ -295,9 +296,10 @@ std::shared_ptr<ListeningPort> Reactor::listenUNIX(const std::string& address, s
 }
 
 std::shared_ptr<Connector> Reactor::connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
-                                                Duration timeout, bool checkPID) {
+                                                Duration timeout, bool checkPID, std::source_location where) {
   impl_->checkUsable();
-  auto connector = std::make_shared<detail::UNIXConnector>(*impl_, address, std::move(factory), timeout, checkPID);
+  auto connector =
+      std::make_shared<detail::UNIXConnector>(*impl_, address, std::move(factory), timeout, checkPID, where);
   connector->connect();
   return connector;
 }

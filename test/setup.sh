@@ -3,7 +3,7 @@
 # What building the library and the examples takes, what the tests take besides, and what .ci/run and test/bench/run take besides.
 build_packages="g++ meson ninja-build pkg-config python3 ca-certificates
   libboost1.81-dev libboost-url1.81-dev libboost-json1.81-dev libssl-dev libc-ares-dev libspdlog-dev libfmt-dev libcli11-dev libhiredis-dev"
-test_packages="$build_packages doctest-dev openssl nginx iproute2 netcat-openbsd socat redis-server python3-twisted python3-service-identity
+test_packages="$build_packages doctest-dev catch2 libgtest-dev openssl nginx iproute2 netcat-openbsd socat redis-server python3-twisted python3-service-identity
   python3-httpbin"
 ci_packages="$test_packages clang-19 clang-format-19 libclang-rt-19-dev llvm-19"
 bench_packages="$build_packages libcapnp-dev libuv1-dev libcurl4-openssl-dev python3-twisted nginx"

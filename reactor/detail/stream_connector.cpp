@@ -108,7 +108,7 @@ void StreamConnector::connect() {
     factory_->doStart();
     factoryStarted_ = true;
   }
-  attempt_ = new Attempt(*reactor, self(), std::source_location::current());
+  attempt_ = new Attempt(*reactor, self(), where_);
   attempt_->start();
   factory_->startedConnecting(*this);
 }

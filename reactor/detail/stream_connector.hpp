@@ -27,8 +27,9 @@ class StreamConnector : public Connector, public ConnectionListener {
   void stopConnecting() override;
 
  protected:
-  StreamConnector(ReactorImpl& reactor, std::shared_ptr<ClientFactory> factory, Duration timeout)
-      : reactor_(reactor.alive), factory_(std::move(factory)), timeout_(timeout) {}
+  StreamConnector(ReactorImpl& reactor, std::shared_ptr<ClientFactory> factory, Duration timeout,
+                  const std::source_location& where)
+      : reactor_(reactor.alive), factory_(std::move(factory)), timeout_(timeout), where_(where) {}
 
   /// Begins: calls connectTo, waitFor or failLater of the attempt.
   virtual void begin(Attempt& attempt) = 0;
@@ -52,6 +53,7 @@ class StreamConnector : public Connector, public ConnectionListener {
   const std::weak_ptr<ReactorImpl> reactor_;
   const std::shared_ptr<ClientFactory> factory_;
   const Duration timeout_;
+  const std::source_location where_;
   Attempt* attempt_ = nullptr;              // while there is one
   StreamConnection* connection_ = nullptr;  // while its protocol has it
   bool connected_ = false;

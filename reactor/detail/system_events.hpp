@@ -21,6 +21,7 @@ class ThreePhaseEvent {
   void add(Phase phase, TriggerID id, Trigger trigger) {
     triggers_[static_cast<int>(phase)].emplace_back(id, std::move(trigger));
   }
+  std::size_t count(Phase phase) const { return triggers_[static_cast<int>(phase)].size(); }
   /// False if there is no such trigger.
   bool remove(TriggerID id);
   /// Runs the triggers before; when the Deferreds of all of them have fired: first(), the triggers during, last(), and

@@ -96,6 +96,28 @@ Failure failureResultOf(Deferred<T>& d, std::source_location where = std::source
   return failureResultOf<E...>(std::move(d), where);
 }
 
+/// For a test that waits: fires with the exception if the Deferred fails with an E, and fails with TestFailure for
+/// whatever else it has.
+///
+///   wait(assertFailure<ConnectionRefusedError>(connectProtocol(endpoint, client)));
+template <class E, class T>
+Deferred<E> assertFailure(Deferred<T>&& d, std::source_location where = std::source_location::current()) {
+  return std::move(d).addBoth(
+      [where](Result<T> result) -> E {
+        if (!result.ok()) {
+          if (const E* error = result.failure().template get<E>()) return *error;
+        }
+        detail::testFailed(
+            "assertFailure: expected " + detail::typeName(typeid(E)) + ", but found " + detail::describeResult(result),
+            where);
+      },
+      where);
+}
+template <class E, class T>
+Deferred<E> assertFailure(Deferred<T>& d, std::source_location where = std::source_location::current()) {
+  return assertFailure<E>(std::move(d), where);
+}
+
 /// Passes if the Deferred has no result yet. It may be used on; a result that it has is left in it.
 template <class T>
 void assertNoResult(Deferred<T>& d, std::source_location where = std::source_location::current()) {

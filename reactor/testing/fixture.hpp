@@ -4,14 +4,12 @@
 #include <memory>
 #include <source_location>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include <deferred/failure.hpp>
 #include <reactor/protocol.hpp>
-#include <reactor/testing/log_capture.hpp>
 #include <reactor/testing/memory_reactor.hpp>
 #include <reactor/testing/pump.hpp>
+#include <reactor/testing/test_case.hpp>
 
 namespace torsion {
 
@@ -24,33 +22,22 @@ namespace torsion {
 ///     }
 ///   };
 ///   TEST_CASE_FIXTURE(Fixture, "...") { ... }
-class TestFixture {
+class TestFixture : public TestCase {
  public:
-  TestFixture() = default;
-  TestFixture(const TestFixture&) = delete;
-  TestFixture& operator=(const TestFixture&) = delete;
-
-  /// What was logged.
-  LogCapture log;
   /// Give it to what is tested.
   MemoryReactor reactor;
 
-  /// Connects two protocols; the test has to end the connection.
+  /// Connects two protocols, as MemoryReactor::connect; the test has to end the connection.
   IOPump& connect(std::shared_ptr<Protocol> client, std::shared_ptr<Protocol> server,
                   std::source_location where = std::source_location::current());
 
-  /// Takes out the errors that the test expected to be logged: all, or those that are one of E.
-  template <class... E>
-  std::vector<Failure> flushLoggedErrors() {
-    return log.flushLoggedErrors<E...>();
-  }
-
-  /// A text for each thing left behind, with where it was made: errors that were logged, also those that no errback
-  /// handled; calls that are still scheduled; attempts to connect; open connections. The errors are taken out.
+  /// Does the cleanups, then gives a text for each thing left behind, with where it was made: errors that were logged,
+  /// also those that no errback handled; calls that are still scheduled; attempts to connect; open connections. The
+  /// errors are taken out.
   std::vector<std::string> finish();
 
  private:
-  std::vector<std::pair<std::unique_ptr<IOPump>, std::source_location>> pumps_;
+  std::vector<std::shared_ptr<IOPump>> pumps_;
 };
 
 }  // namespace torsion

@@ -1,6 +1,8 @@
 #include <reactor/testing/pump.hpp>
 
 #include <algorithm>
+#include <memory>
+#include <random>
 #include <stdexcept>
 #include <utility>
 
@@ -19,6 +21,12 @@ constexpr int kMostRounds = 1000;
 
 }  // namespace
 
+PumpPolicy randomPumpPolicy(unsigned seed) {
+  return [generator = std::make_shared<std::mt19937>(seed)](std::string_view queued) {
+    return std::uniform_int_distribution<std::size_t>(1, queued.size())(*generator);
+  };
+}
+
 FakeTransport::FakeTransport(Address host, Address peer) : host_(std::move(host)), peer_(std::move(peer)) {}
 
 void FakeTransport::write(std::string_view data) {
@@ -32,12 +40,33 @@ void FakeTransport::write(std::string_view data) {
     producerPaused_ = true;
     callProducer(&Producer::pauseProducing);
   }
+  changed();
+}
+
+void FakeTransport::loseConnection() {
+  closing_ = true;
+  changed();
 }
 
 void FakeTransport::abortConnection() {
   if (reason_) return;
   finish(ConnectionAborted());
   resetSent_ = true;
+}
+
+void FakeTransport::loseWriteConnection() {
+  writeClosing_ = true;
+  changed();
+}
+
+void FakeTransport::unregisterProducer() {
+  producer_ = nullptr;
+  changed();
+}
+
+void FakeTransport::resumeProducing() {
+  paused_ = false;
+  changed();
 }
 
 void FakeTransport::registerProducer(Producer& producer, bool streaming) {
@@ -128,6 +157,7 @@ void FakeTransport::finish(Failure reason) {
   finSent_ = true;
   queue_.clear();
   taken_ = 0;
+  changed();
 }
 
 void FakeTransport::deliverLost() {
@@ -149,8 +179,8 @@ void FakeTransport::deliverLost() {
 }
 
 IOPump::IOPump(std::shared_ptr<Protocol> client, std::shared_ptr<Protocol> server, Address clientAddress,
-               Address serverAddress)
-    : client_(clientAddress, serverAddress), server_(serverAddress, clientAddress) {
+               Address serverAddress, std::source_location where)
+    : client_(clientAddress, serverAddress), server_(serverAddress, clientAddress), where_(where) {
   server_.callProtocol([&] { server->makeConnection(server_); });
   client_.callProtocol([&] { client->makeConnection(client_); });
 }
@@ -210,7 +240,9 @@ bool IOPump::deliver(FakeTransport& from, FakeTransport& to, std::size_t limit) 
     } else if (to.paused_ && !dropped) {
       break;
     }
-    const std::string piece = from.take(std::min(limit, pieceSize_));
+    const std::string_view queued = from.waiting().substr(0, limit);
+    const std::size_t wanted = policy_ ? std::max<std::size_t>(policy_(queued), 1) : pieceSize_;
+    const std::string piece = from.take(std::min(limit, wanted));
     limit -= piece.size();
     moved = true;
     if (!dropped) to.callProtocol([&] { to.protocol()->dataReceived(piece); });

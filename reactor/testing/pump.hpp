@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <deferred/deferred.hpp>
@@ -16,6 +19,11 @@
 #include <reactor/transport.hpp>
 
 namespace torsion {
+
+/// How many bytes of what is `queued` (one or more of them) dataReceived is to get next. See IOPump::setPumpPolicy.
+using PumpPolicy = std::function<std::size_t(std::string_view queued)>;
+/// Pieces of any length, the same for the same `seed`.
+PumpPolicy randomPumpPolicy(unsigned seed);
 
 /// One end of an IOPump's connection. What is written waits here until the pump hands it to the peer, so that queues,
 /// producers, drained() and the write limit behave as on a socket whose kernel buffers nothing.
@@ -30,22 +38,23 @@ class FakeTransport final : public Transport {
 
   void write(std::string_view data) override;
   using Transport::loseConnection;
-  void loseConnection() override { closing_ = true; }
+  void loseConnection() override;
   void abortConnection() override;
-  void loseWriteConnection() override { writeClosing_ = true; }
+  void loseWriteConnection() override;
   bool disconnecting() const noexcept override { return closing_ || reason_; }
   Address getPeer() const override { return peer_; }
   Address getHost() const override { return host_; }
   void registerProducer(Producer& producer, bool streaming) override;
-  void unregisterProducer() override { producer_ = nullptr; }
+  void unregisterProducer() override;
   Deferred<void> drained() override;
   void setWriteLimit(std::size_t bytes) override { writeLimit_ = bytes; }
   void pauseProducing() override { paused_ = true; }
-  void resumeProducing() override { paused_ = false; }
+  void resumeProducing() override;
 
  private:
   friend class IOPump;
   friend class MemoryReactor;
+  friend class Loopback;
 
   FakeTransport(Address host, Address peer);
 
@@ -55,12 +64,16 @@ class FakeTransport final : public Transport {
   bool callProtocol(F&& f);
   void callProducer(void (Producer::*method)());
   void failed(const char* what);
+  std::string_view waiting() const noexcept { return std::string_view(queue_).substr(taken_); }
   std::string take(std::size_t most);
   void queueShrank();
   void endOfFile();
   void closeIfFlushed();
   void finish(Failure reason);
   void deliverLost();
+  void changed() {
+    if (whenChanged_) whenChanged_();
+  }
 
   Address host_;
   Address peer_;
@@ -71,6 +84,7 @@ class FakeTransport final : public Transport {
   std::vector<Resolver<void>> drainWaiters_;
   std::optional<Failure> reason_;                   // the connection is over; connectionLost follows
   UniqueFunction<void(const Failure&)> whenEnded_;  // called after connectionLost
+  UniqueFunction<void()> whenChanged_;              // there may be something to pump
   bool streaming_ = false;
   bool producerPaused_ = false;
   bool paused_ = false;
@@ -97,7 +111,8 @@ class IOPump {
   /// Calls connectionMade, of the server first. What they write waits for pump().
   IOPump(std::shared_ptr<Protocol> client, std::shared_ptr<Protocol> server,
          Address clientAddress = IPv4Address{"10.0.0.1", 12345},
-         Address serverAddress = IPv4Address{"192.168.1.1", 54321});
+         Address serverAddress = IPv4Address{"192.168.1.1", 54321},
+         std::source_location where = std::source_location::current());
   IOPump(const IOPump&) = delete;
   IOPump& operator=(const IOPump&) = delete;
   /// A connection that is open still is dropped without a connectionLost.
@@ -111,21 +126,48 @@ class IOPump {
   /// busy after 1000 exchanges.
   bool flush();
   /// dataReceived gets pieces of at most this many bytes: 65536 at first, 1 for a test byte by byte.
-  void setPieceSize(std::size_t bytes) { pieceSize_ = bytes; }
+  void setPieceSize(std::size_t bytes) { policy_ = nullptr, pieceSize_ = bytes; }
+  /// dataReceived gets pieces of the lengths that `policy` says.
+  void setPumpPolicy(PumpPolicy policy) { policy_ = std::move(policy); }
 
   /// The transports; their protocols are the ones given.
   FakeTransport& clientIO() noexcept { return client_; }
   FakeTransport& serverIO() noexcept { return server_; }
   /// True until both ends have had their connectionLost.
   bool connected() const noexcept { return !client_.lost() || !server_.lost(); }
+  /// Where the connection was asked for.
+  const std::source_location& where() const noexcept { return where_; }
 
  private:
   bool deliver(FakeTransport& from, FakeTransport& to, std::size_t limit);
 
   FakeTransport client_;
   FakeTransport server_;
+  std::source_location where_;
   std::size_t pieceSize_ = 65536;
+  PumpPolicy policy_;
   bool pumping_ = false;
 };
+
+/// What connectedServerAndClient gives.
+template <class Client, class Server>
+struct ConnectedPair {
+  std::shared_ptr<Client> client;
+  std::shared_ptr<Server> server;
+  std::unique_ptr<IOPump> pump;
+};
+
+/// Connects a server and a client, and flushes what they say at first.
+///
+///   auto [client, server, pump] = connectedServerAndClient<Echo, EchoClient>();
+template <class Server, class Client>
+ConnectedPair<Client, Server> connectedServerAndClient(std::shared_ptr<Server> server = std::make_shared<Server>(),
+                                                       std::shared_ptr<Client> client = std::make_shared<Client>(),
+                                                       std::source_location where = std::source_location::current()) {
+  auto pump = std::make_unique<IOPump>(client, server, IPv4Address{"10.0.0.1", 12345},
+                                       IPv4Address{"192.168.1.1", 54321}, where);
+  pump->flush();
+  return {std::move(client), std::move(server), std::move(pump)};
+}
 
 }  // namespace torsion

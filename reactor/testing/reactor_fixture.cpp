@@ -6,6 +6,10 @@
 
 namespace torsion {
 
+namespace {
+constexpr Duration kCleanupLimit = std::chrono::seconds(120);
+}
+
 void ReactorFixture::turnUntil(UniqueFunction<bool()> done, Duration limit, const std::source_location& where) {
   bool late = false;
   DelayedCall timer = reactor.callLater(limit, [&] { late = true; });
@@ -15,9 +19,12 @@ void ReactorFixture::turnUntil(UniqueFunction<bool()> done, Duration limit, cons
 }
 
 std::vector<std::string> ReactorFixture::finish() {
+  std::vector<std::string> problems = cleanUp([this](const Deferred<void>& done) {
+    const Duration limit = reactor.seconds() + kCleanupLimit;
+    while (!done.called() && reactor.seconds() < limit) reactor.iterate(std::chrono::milliseconds(100));
+  });
   auto& impl = detail::implOf(reactor);
   for (int turn = 0; turn < 20 && !impl.disconnectables().empty(); ++turn) reactor.iterate();
-  std::vector<std::string> problems;
   for (const auto& text : log.takeErrorTexts()) problems.push_back("an error was logged: " + text);
   for (const DelayedCall& call : reactor.getDelayedCalls()) problems.push_back(detail::describeLeft(call, reactor));
   for (const auto* left : impl.disconnectables()) {

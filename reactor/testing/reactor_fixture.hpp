@@ -14,19 +14,14 @@
 #include <deferred/result.hpp>
 #include <deferred/time.hpp>
 #include <reactor/reactor.hpp>
-#include <reactor/testing/log_capture.hpp>
+#include <reactor/testing/test_case.hpp>
 
 namespace torsion {
 
 /// A reactor of its own and a log for one test, and a look at what the test left in them, for any test framework (see
 /// TestFixture).
-class ReactorFixture {
+class ReactorFixture : public TestCase {
  public:
-  ReactorFixture() = default;
-  ReactorFixture(const ReactorFixture&) = delete;
-  ReactorFixture& operator=(const ReactorFixture&) = delete;
-
-  LogCapture log;
   /// It turns within wait() only.
   Reactor reactor;
 
@@ -41,15 +36,9 @@ class ReactorFixture {
     return std::move(**result).value();
   }
 
-  /// Takes out the errors that the test expected to be logged: all, or those that are one of E.
-  template <class... E>
-  std::vector<Failure> flushLoggedErrors() {
-    return log.flushLoggedErrors<E...>();
-  }
-
-  /// After a few more turns, for what is just closing: a text for each thing left behind, with where it was made:
-  /// errors that were logged, also those that no errback handled; calls that are still scheduled; ports; connections;
-  /// attempts to connect; look-ups. The errors are taken out.
+  /// Does the cleanups; then, after a few more turns, for what is just closing: a text for each thing left behind, with
+  /// where it was made: errors that were logged, also those that no errback handled; calls that are still scheduled;
+  /// ports; connections; attempts to connect; look-ups. The errors are taken out.
   std::vector<std::string> finish();
 
  private:

@@ -184,7 +184,9 @@ TEST_CASE("StreamServerEndpointService: listens while it runs") {
 TEST_CASE("StreamServerEndpointService: an endpoint that takes its time") {
   struct Slow : StreamServerEndpoint {
     Resolver<std::shared_ptr<ListeningPort>> resolver;
-    Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory>) override { return resolver.deferred(); }
+    Deferred<std::shared_ptr<ListeningPort>> listen(std::shared_ptr<Factory>, std::source_location) override {
+      return resolver.deferred();
+    }
   };
   LogCapture capture;
   const auto endpoint = std::make_shared<Slow>();

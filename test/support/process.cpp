@@ -17,21 +17,6 @@
 
 namespace torsion::test {
 
-TemporaryDirectory::TemporaryDirectory() : path_((std::filesystem::temp_directory_path() / "torsion-XXXXXX").string()) {
-  if (!mkdtemp(path_.data())) throw std::runtime_error("mkdtemp: " + std::string(std::strerror(errno)));
-}
-
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code error;
-  std::filesystem::remove_all(path_, error);
-}
-
-std::string TemporaryDirectory::write(const std::string& name, std::string_view content) const {
-  std::string path = path_ + "/" + name;
-  std::ofstream(path, std::ios::binary) << content;
-  return path;
-}
-
 Process::Process(const std::vector<std::string>& arguments, std::string_view input, const std::string& directory) {
   std::string in = directory_.write("input", input);
   std::string out = directory_.path() + "/output";

@@ -1,4 +1,4 @@
-// Files and programs that a test needs for a while: `openssl s_server`, `openssl s_client`.
+// Programs that a test needs for a while: `openssl s_server`, `openssl s_client`.
 #pragma once
 
 #include <sys/types.h>
@@ -9,25 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include <reactor/testing/temporary_directory.hpp>
 #include <test/support/certificates.hpp>
 
 namespace torsion::test {
 
-/// A directory that goes, with what is in it, when this goes.
-class TemporaryDirectory {
- public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory&) = delete;
-  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
-
-  const std::string& path() const noexcept { return path_; }
-  /// Writes a file into it and gives its full name.
-  std::string write(const std::string& name, std::string_view content) const;
-
- private:
-  std::string path_;
-};
+using torsion::TemporaryDirectory;
 
 /// A program found in PATH, its output (standard and error) in a file; killed, if it still runs, when this goes.
 class Process {

@@ -124,3 +124,22 @@ TEST_CASE("assertNoResult: a Deferred that waits for another has no result") {
   inner.callback(1);
   CHECK(successResultOf(d) == 1);
 }
+
+TEST_CASE("assertFailure: fires with the exception, once there is one") {
+  Resolver<int> later;
+  auto d = assertFailure<std::runtime_error>(later.deferred());
+  assertNoResult(d);
+  later.errback(std::range_error("x"));
+  CHECK(std::string(successResultOf(d).what()) == "x");
+}
+
+TEST_CASE("assertFailure: anything else is a TestFailure") {
+  const auto textOf = [](Deferred<std::range_error> d) {
+    return failureText([&] { failureResultOf<TestFailure>(d).raise(); });
+  };
+  CHECK(textOf(assertFailure<std::range_error>(succeed(7))) ==
+        "assertFailure: expected std::range_error, but found the value 7");
+  auto other = fail<void>(std::domain_error("y"));
+  CHECK(textOf(assertFailure<std::range_error>(other))
+            .starts_with("assertFailure: expected std::range_error, but found the failure\nstd::domain_error: y"));
+}

@@ -4,11 +4,18 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include <deferred/functions.hpp>
+#include <reactor/endpoints.hpp>
+#include <reactor/error.hpp>
 #include <reactor/logger.hpp>
+#include <reactor/reconnecting.hpp>
+#include <reactor/streams.hpp>
 #include <reactor/testing/accumulating_protocol.hpp>
+#include <reactor/tls.hpp>
 #include <test/doctest_fixture.hpp>
+#include <test/support/certificates.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
@@ -27,6 +34,11 @@ std::string problemOf(F f) {
 
 std::string here(int line) {
   return "fixture_test.cpp:" + std::to_string(line);
+}
+
+template <class T>
+void ignore(Deferred<T> d) {
+  std::move(d).addBoth([](Result<T>) {});
 }
 
 struct AnyClient final : ClientFactory {
@@ -73,16 +85,80 @@ TEST_CASE("TestFixture: an open connection is named with its creator") {
 }
 
 TEST_CASE("TestFixture: open connections of the reactor, and attempts") {
-  CHECK(problemOf([](TestFixture& fixture) {
-          fixture.reactor.listenTCP(80, forProtocol<AccumulatingProtocol>());
-          fixture.reactor.connectTCP("10.0.0.5", 80, std::make_shared<AnyClient>());
-          fixture.reactor.flush();
-        }).ends_with(" (torsion::AccumulatingProtocol) to 10.0.0.5:80 (torsion::AccumulatingProtocol)"));
-  CHECK(problemOf([](TestFixture& fixture) {
-          fixture.reactor.connectTCP("10.0.0.5", 80, std::make_shared<AnyClient>());
-        }) == "an attempt to connect was left: to 10.0.0.5:80");
-  CHECK(problemOf([](TestFixture& fixture) { fixture.reactor.connectUNIX("/run/x", std::make_shared<AnyClient>()); }) ==
-        "an attempt to connect was left: to unix:/run/x");
+  const auto client = std::make_shared<AnyClient>();
+  int line = __LINE__ + 3;
+  const auto connection = problemOf([&](TestFixture& fixture) {
+    fixture.reactor.listenTCP(80, forProtocol<AccumulatingProtocol>());
+    fixture.reactor.connectTCP("10.0.0.5", 80, client);
+    fixture.reactor.flush();
+  });
+  CHECK(connection.find(" (torsion::AccumulatingProtocol) to 10.0.0.5:80 (torsion::AccumulatingProtocol), made at ") !=
+        std::string::npos);
+  CHECK(connection.ends_with(here(line)));
+
+  line = __LINE__ + 1;
+  const auto tcp = problemOf([&](TestFixture& fixture) { fixture.reactor.connectTCP("10.0.0.5", 80, client); });
+  CHECK(tcp.starts_with("an attempt to connect was left: to 10.0.0.5:80, made at "));
+  CHECK(tcp.ends_with(here(line)));
+  line = __LINE__ + 1;
+  const auto unix = problemOf([&](TestFixture& fixture) { fixture.reactor.connectUNIX("/run/x", client); });
+  CHECK(unix.starts_with("an attempt to connect was left: to unix:/run/x, made at "));
+  CHECK(unix.ends_with(here(line)));
+}
+
+TEST_CASE("TestFixture: what is made through the library is named with the user's place") {
+  const auto made = [](auto f) {
+    const auto problem = problemOf(f);
+    return problem.substr(problem.rfind('/') + 1);
+  };
+  const auto client = [] { return std::make_shared<AccumulatingProtocol>(); };
+  int line = __LINE__ + 3;
+  const auto tcp = made([&](TestFixture& fixture) {
+    TCP4ClientEndpoint endpoint("10.0.0.5", 80, fixture.reactor);
+    ignore(connectProtocol(endpoint, client()));
+  });
+  CHECK(tcp == here(line));
+  line = __LINE__ + 4;
+  const auto name = made([&](TestFixture& fixture) {
+    HostnameEndpoint endpoint("x.example", 80, fixture.reactor);
+    fixture.reactor.addName("x.example", {"10.0.0.5"});
+    ignore(endpoint.connect(makeFactory(client)));
+  });
+  CHECK(name == here(line));
+  line = __LINE__ + 3;
+  const auto stream = made([&](TestFixture& fixture) {
+    UNIXClientEndpoint endpoint("/run/x", fixture.reactor);
+    ignore(openConnection(endpoint));
+  });
+  CHECK(stream == here(line));
+  struct Stubborn final : ReconnectingClientFactory {
+    explicit Stubborn(Time& time) : ReconnectingClientFactory(time) {}
+    std::shared_ptr<Protocol> buildProtocol(const Address&) override { return nullptr; }
+  };
+  line = __LINE__ - 3;
+  std::shared_ptr<Stubborn> factory;
+  const auto retry = made([&](TestFixture& fixture) {
+    factory = std::make_shared<Stubborn>(fixture.reactor);
+    fixture.reactor.connectTCP("10.0.0.5", 80, factory);
+    fixture.reactor.failOnce();
+  });
+  CHECK(retry == here(line));
+}
+
+TEST_CASE_FIXTURE(Fixture, "TestFixture: TLS between two protocols, in memory") {
+  const auto& pki = test::testPKI();
+  auto server = std::make_shared<AccumulatingProtocol>(), client = std::make_shared<AccumulatingProtocol>();
+  const auto options =
+      optionsForServerTLS({.privateKey = pki.localhost.privateKey, .certificate = pki.localhost.certificate});
+  const auto trust = optionsForClientTLS("localhost", {.trustRoots = pki.authority.certificate});
+  connect(tlsFactory(trust, makeFactory([&] { return client; }), reactor)->buildProtocol({}),
+          tlsFactory(options, makeFactory([&] { return server; }), reactor)->buildProtocol({}));
+  client->transport().write("hello");
+  reactor.flush();
+  CHECK(server->data == "hello");
+  server->transport().loseConnection();
+  reactor.flush();
+  CHECK(client->closedReason->check<ConnectionDone>());
 }
 
 TEST_CASE("TestFixture: an error that was logged") {

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <deferred/deferred.hpp>
 #include <reactor/endpoints.hpp>
@@ -13,6 +14,7 @@
 #include <reactor/task.hpp>
 #include <reactor/testing/accumulating_protocol.hpp>
 #include <reactor/testing/assertions.hpp>
+#include <reactor/testing/cut.hpp>
 #include <reactor/testing/memory_reactor.hpp>
 #include <reactor/testing/pump.hpp>
 #include <reactor/testing/string_transport.hpp>
@@ -86,7 +88,7 @@ class QuoteServer : public Protocol {
 
 }  // namespace
 
-TEST_CASE("the greeter greets, however its input is cut") {
+TEST_CASE("the greeter greets, and ends the conversation") {
   auto greeter = std::make_shared<Greeter>();
   StringTransport transport;
   greeter->makeConnection(transport);
@@ -97,6 +99,17 @@ TEST_CASE("the greeter greets, however its input is cut") {
   greeter->dataReceived("ce\n\n");
   CHECK(transport.value() == "Hello, Grace!\n");
   CHECK(transport.disconnecting());
+}
+
+TEST_CASE("the greeter greets, wherever its input is cut") {
+  deliverCutEverywhere("Ada\nGrace\n\n", [](const Cut& cut) {
+    CAPTURE(cut.describe());
+    auto greeter = std::make_shared<Greeter>();
+    StringTransport transport;
+    greeter->makeConnection(transport);
+    cut.deliver(*greeter);
+    CHECK(transport.value() == "Hello, Ada!\nHello, Grace!\n");
+  });
 }
 
 TEST_CASE("a conversation, byte by byte") {
@@ -145,6 +158,20 @@ TEST_CASE_FIXTURE(Fixture, "a server that says nothing: the client times out, an
   failureResultOf<TimeoutError>(quote);
   reactor.flush();
   CHECK(server->closedReason->check<ConnectionLost>());
+}
+
+TEST_CASE_FIXTURE(Fixture, "a request over UDP") {
+  struct Clock : DatagramProtocol {
+    void startProtocol() override { transport().write("what time is it?", IPv4Address{"10.0.0.13", 13}); }
+    void datagramReceived(std::string_view data, const Address&) override { answer = data; }
+    std::string answer;
+  };
+  auto clock = std::make_shared<Clock>();
+  reactor.listenUDP(0, clock);
+  auto& port = *reactor.udpPorts().front().transport;
+  CHECK(port.written() == std::vector<Datagram>{{"what time is it?", IPv4Address{"10.0.0.13", 13}}});
+  port.deliver("noon", IPv4Address{"10.0.0.13", 13});
+  CHECK(clock->answer == "noon");
 }
 
 TEST_CASE_FIXTURE(Fixture, "an error that the test expects to be logged") {

@@ -1,5 +1,8 @@
 #include <reactor/testing/memory_reactor.hpp>
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -9,10 +12,13 @@
 
 #include <doctest/doctest.h>
 
+#include <reactor/endpoints.hpp>
 #include <reactor/error.hpp>
 #include <reactor/testing/accumulating_protocol.hpp>
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/log_capture.hpp>
+#include <reactor/tls.hpp>
+#include <test/support/certificates.hpp>
 
 using namespace torsion;
 using namespace std::chrono_literals;
@@ -439,4 +445,265 @@ TEST_CASE("MemoryReactor: ports, connectors and protocols that outlive it are in
   waiting->disconnect();
   CHECK_THROWS_AS(waiting->connect(), ReactorNotRunning);
   CHECK_FALSE(factory->protocol->connected());
+}
+
+TEST_CASE("MemoryReactor: listenSSL and connectSSL are recorded, and speak TLS") {
+  MemoryReactor reactor;
+  const auto& pki = test::testPKI();
+  const auto options =
+      optionsForServerTLS({.privateKey = pki.localhost.privateKey, .certificate = pki.localhost.certificate});
+  const auto trust = optionsForClientTLS("localhost", {.trustRoots = pki.authority.certificate});
+  const auto echo = forProtocol<Echo>();
+  auto port = reactor.listenSSL(443, echo, options, 7);
+  CHECK(port->getHost() == Address(IPv4Address{"0.0.0.0", 443}));
+  REQUIRE(reactor.sslServers().size() == 1);
+  CHECK(reactor.sslServers()[0].factory == echo);
+  CHECK(reactor.sslServers()[0].backlog == 7);
+  CHECK(reactor.tcpServers().empty());
+  CHECK_THROWS_AS(reactor.listenTCP(443, echo), CannotListenError);
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.connectSSL("localhost", 443, factory, trust, 5s, "10.9.9.9");
+  REQUIRE(reactor.sslClients().size() == 1);
+  CHECK(reactor.sslClients()[0].factory == factory);
+  CHECK(reactor.sslClients()[0].options.hostname() == "localhost");
+  CHECK(reactor.sslClients()[0].bindAddress == "10.9.9.9");
+  CHECK(reactor.tcpClients().empty());
+  reactor.flush();
+  CHECK(TLSTransport::from(factory->protocol->transport()));
+  factory->protocol->transport().write("secret");
+  reactor.flush();
+  CHECK(factory->protocol->data == "secret");
+  factory->protocol->transport().loseConnection();
+  reactor.flush();
+  CHECK(factory->reason->check<ConnectionDone>());
+  CHECK(reactor.getDelayedCalls().empty());
+}
+
+namespace {
+
+const Address kUDPPeer = IPv4Address{"10.0.0.9", 9};
+
+struct UDPProbe final : DatagramProtocol {
+  void stopProtocol() override { stopped = true; }
+  void datagramReceived(std::string_view data, const Address& from) override {
+    got.push_back({std::string(data), from});
+    if (data == "throw") throw std::range_error("x");
+    if (data == "ping") transport().write("pong", from);
+  }
+  std::vector<Datagram> got;
+  bool stopped = false;
+};
+
+}  // namespace
+
+TEST_CASE("MemoryReactor::listenUDP: recorded; a datagram is delivered, and what was sent is seen") {
+  MemoryReactor reactor;
+  auto probe = std::make_shared<UDPProbe>();
+  auto port = reactor.listenUDP(53, probe, "10.0.0.2", 512);
+  REQUIRE(reactor.udpPorts().size() == 1);
+  const auto record = reactor.udpPorts()[0];
+  CHECK(record.port == 53);
+  CHECK(record.protocol == probe);
+  CHECK(record.interface == "10.0.0.2");
+  CHECK(record.maxPacketSize == 512);
+  CHECK(port->getHost() == Address(IPv4Address{"10.0.0.2", 53}));
+  record.transport->deliver("ping", kUDPPeer);
+  CHECK(probe->got == std::vector<Datagram>{{"ping", kUDPPeer}});
+  CHECK(record.transport->written() == std::vector<Datagram>{{"pong", kUDPPeer}});
+  CHECK_FALSE(reactor.flush());  // nobody is there
+
+  CHECK_THROWS_AS(reactor.listenUDP(53, std::make_shared<UDPProbe>()), CannotListenError);
+  CHECK_THROWS_AS(reactor.listenUDP(54, std::make_shared<UDPProbe>(), "example.com"), InvalidAddressError);
+  CHECK_THROWS_AS(reactor.listenUDP(55, probe), std::logic_error);
+  CHECK(reactor.udpPorts().size() == 1);
+  CHECK(std::get<IPv4Address>(reactor.listenUDP(0, std::make_shared<UDPProbe>())->getHost()).port >= 49152);
+
+  auto stopping = port->stopListening();
+  assertNoResult(stopping);
+  CHECK_FALSE(probe->stopped);
+  CHECK(reactor.flush());
+  successResultOf(stopping);
+  CHECK(probe->stopped);
+  successResultOf(port->stopListening());
+  reactor.listenUDP(53, probe);
+}
+
+TEST_CASE("MemoryReactor: datagrams between its ports") {
+  MemoryReactor reactor;
+  LogCapture log;
+  auto server = std::make_shared<UDPProbe>(), client = std::make_shared<UDPProbe>();
+  reactor.listenUDP(53, server, "", 4);
+  auto port = reactor.listenUDP(1000, client, "10.0.0.7");
+  port->connect("10.0.0.2", 53);
+  port->write("ping");
+  port->write("too long");
+  CHECK(server->got.empty());
+  CHECK(reactor.flush());
+  const Address from = IPv4Address{"10.0.0.7", 1000};
+  CHECK(server->got == std::vector<Datagram>{{"ping", from}, {"too ", from}});
+  // The answer came from the server's own address, which is not the one that the client is connected to.
+  CHECK(client->got.empty());
+  server->transport().write("throw", from);
+  reactor.flush();
+  CHECK(log.flushLoggedErrors<std::range_error>().empty());
+
+  auto other = std::make_shared<UDPProbe>();
+  reactor.listenUDP(2000, other);
+  server->transport().write("throw", IPv4Address{"10.0.0.3", 2000});
+  reactor.flush();
+  CHECK(other->got == std::vector<Datagram>{{"throw", IPv4Address{"10.0.0.1", 53}}});
+  CHECK(log.flushLoggedErrors<std::range_error>().size() == 1);
+}
+
+TEST_CASE("MemoryReactor: multicast and broadcast") {
+  MemoryReactor reactor;
+  auto a = std::make_shared<UDPProbe>(), b = std::make_shared<UDPProbe>(), c = std::make_shared<UDPProbe>();
+  reactor.listenMulticast(9, a, "", 8192, true);
+  reactor.listenMulticast(9, b, "", 8192, true);
+  CHECK_THROWS_AS(reactor.listenMulticast(9, c), CannotListenError);
+  reactor.listenUDP(10, c);
+  successResultOf(a->transport().joinGroup("224.0.0.9"));
+  successResultOf(b->transport().joinGroup("224.0.0.9"));
+  const auto say = [&](const std::string& text, const std::string& to) {
+    a->transport().write(text, IPv4Address{to, 9});
+    reactor.flush();
+  };
+  say("one", "224.0.0.9");
+  a->transport().setLoopbackMode(false);
+  say("two", "224.0.0.9");
+  successResultOf(b->transport().leaveGroup("224.0.0.9"));
+  say("three", "224.0.0.9");
+  CHECK(a->got.size() == 1);
+  CHECK(b->got.size() == 2);
+  a->transport().setBroadcastAllowed(true);
+  say("four", "<broadcast>");
+  CHECK(b->got.size() == 3);
+  CHECK(c->got.empty());
+}
+
+TEST_CASE("MemoryReactor: adopted sockets are recorded, and lead to their protocols") {
+  MemoryReactor reactor;
+  const auto echo = forProtocol<Echo>();
+  auto port = reactor.adoptStreamPort(3, AF_INET, echo);
+  auto unix = reactor.adoptStreamPort(4, AF_UNIX, echo);
+  auto udp = reactor.adoptDatagramPort(5, AF_INET6, std::make_shared<UDPProbe>());
+  CHECK_THROWS_AS(reactor.adoptStreamPort(6, AF_NETLINK, echo), UnsupportedAddressFamily);
+  CHECK_THROWS_AS(reactor.adoptDatagramPort(6, AF_UNIX, std::make_shared<UDPProbe>()), UnsupportedAddressFamily);
+  REQUIRE(reactor.adoptedPorts().size() == 3);
+  CHECK(reactor.adoptedPorts()[0].fd == 3);
+  CHECK(reactor.adoptedPorts()[0].factory == echo);
+  CHECK(reactor.adoptedPorts()[1].family == AF_UNIX);
+  CHECK(reactor.adoptedPorts()[2].protocol == reactor.udpPorts()[0].protocol);
+  CHECK(reactor.tcpServers().empty());
+
+  auto client = std::make_shared<ProbeClientFactory>(), local = std::make_shared<ProbeClientFactory>();
+  reactor.connectTCP("10.0.0.1", std::get<IPv4Address>(port->getHost()).port, client);
+  reactor.connectUNIX(std::get<UNIXAddress>(unix->getHost()).name, local);
+  reactor.flush();
+  CHECK(client->protocol->made);
+  CHECK(local->protocol->made);
+  CHECK(std::get<IPv6Address>(udp->getHost()).host == "::");
+}
+
+TEST_CASE("MemoryReactor::adoptStreamConnection: the test is the other end") {
+  MemoryReactor reactor;
+  auto protocol = reactor.adoptStreamConnection(7, AF_INET, forProtocol<Echo>());
+  CHECK(protocol->connected());
+  CHECK(reactor.adoptStreamConnection(8, AF_UNIX, std::make_shared<Refusing>()) == nullptr);
+  CHECK_THROWS_AS(reactor.adoptStreamConnection(9, AF_NETLINK, forProtocol<Echo>()), UnsupportedAddressFamily);
+  REQUIRE(reactor.adoptedStreamConnections().size() == 2);
+  CHECK(reactor.adoptedStreamConnections()[0].fd == 7);
+  REQUIRE(reactor.connections().size() == 1);
+  auto* client = dynamic_cast<Probe*>(reactor.connections()[0]->clientIO().protocol());
+  REQUIRE(client);
+  client->transport().write("x");
+  reactor.flush();
+  CHECK(client->data == "x");
+}
+
+TEST_CASE("MemoryReactor: startup and shutdown") {
+  MemoryReactor reactor;
+  Calls calls;
+  const auto note = [&](const char* what) { return [&calls, what] { calls.push_back(what); }; };
+  reactor.callWhenRunning(note("running"));
+  reactor.addSystemEventTrigger(Phase::before, SystemEvent::startup, note("before startup"));
+  CHECK(reactor.triggers(Phase::after, SystemEvent::startup) == 1);
+  CHECK_FALSE(reactor.running());
+  CHECK_THROWS_AS(reactor.stop(), ReactorNotRunning);
+  reactor.run();
+  CHECK(reactor.running());
+  CHECK_THROWS_AS(reactor.run(), ReactorAlreadyRunning);
+  reactor.callWhenRunning(note("at once"));
+  CHECK(calls == Calls{"before startup", "running", "at once"});
+  CHECK(reactor.triggers(Phase::after, SystemEvent::startup) == 0);
+
+  calls.clear();
+  Resolver<void> saved;
+  reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, [&] { return saved.deferred(); });
+  reactor.addSystemEventTrigger(Phase::during, SystemEvent::shutdown, note("during"));
+  reactor.addSystemEventTrigger(Phase::after, SystemEvent::shutdown, note("after"));
+  const auto removed = reactor.addSystemEventTrigger(Phase::during, SystemEvent::shutdown, note("removed"));
+  reactor.removeSystemEventTrigger(removed);
+  CHECK_THROWS_AS(reactor.removeSystemEventTrigger(removed), std::invalid_argument);
+  auto server = std::make_shared<Probe>(), client = std::make_shared<Probe>();
+  auto pump = reactor.connect(client, server);
+  reactor.listenTCP(80, forProtocol<Echo>());
+  auto datagrams = std::make_shared<UDPProbe>();
+  reactor.listenUDP(80, datagrams);
+  reactor.stop();
+  CHECK_THROWS_AS(reactor.stop(), ReactorNotRunning);
+  CHECK(reactor.running());
+  reactor.flush();
+  CHECK(reactor.running());
+  CHECK(client->connected());
+  saved.callback();
+  CHECK_FALSE(reactor.running());
+  CHECK(calls == Calls{"during", "after"});
+  reactor.flush();
+  CHECK(client->closedReason->check<ConnectionLost>());
+  CHECK(server->closedReason->check<ConnectionLost>());
+  CHECK(reactor.tcpServers().empty());
+  CHECK(datagrams->stopped);
+
+  reactor.callWhenRunning(note("again"));
+  reactor.run();
+  CHECK(calls.back() == "again");
+}
+
+TEST_CASE("MemoryReactor::pump: moves the clock, and flushes after each step") {
+  MemoryReactor reactor;
+  reactor.listenTCP(80, forProtocol<Echo>());
+  auto factory = std::make_shared<ProbeClientFactory>();
+  reactor.callLater(1s, [&] { reactor.connectTCP("10.0.0.1", 80, factory); });
+  reactor.callLater(2s, [&] { factory->protocol->transport().write("x"); });
+  reactor.pump({1s, 1s});
+  CHECK(reactor.seconds() == 2s);
+  CHECK(factory->protocol->data == "x");
+}
+
+TEST_CASE("RaisingMemoryReactor: throws what it was given, and works as a MemoryReactor otherwise") {
+  const auto& pki = test::testPKI();
+  const auto trust = optionsForClientTLS("localhost", {.trustRoots = pki.authority.certificate});
+  auto factory = std::make_shared<ProbeClientFactory>();
+  RaisingMemoryReactor listening(CannotListenError("", 80, EACCES));
+  CHECK_THROWS_AS(listening.listenTCP(80, factory), CannotListenError);
+  CHECK_THROWS_AS(listening.listenSSL(80, factory, trust), CannotListenError);
+  CHECK_THROWS_AS(listening.listenUNIX("/run/x", factory), CannotListenError);
+  CHECK_THROWS_AS(listening.listenUDP(80, std::make_shared<UDPProbe>()), CannotListenError);
+  CHECK_THROWS_AS(listening.adoptStreamPort(3, AF_INET, factory), CannotListenError);
+  CHECK_THROWS_AS(listening.adoptDatagramPort(3, AF_INET, std::make_shared<UDPProbe>()), CannotListenError);
+  listening.connectTCP("10.0.0.1", 80, factory);
+  CHECK(listening.tcpClients().size() == 1);
+  listening.failOnce();
+
+  RaisingMemoryReactor connecting({}, std::domain_error("no"));
+  CHECK_THROWS_AS(connecting.connectTCP("10.0.0.1", 80, factory), std::domain_error);
+  CHECK_THROWS_AS(connecting.connectSSL("10.0.0.1", 80, factory, trust), std::domain_error);
+  CHECK_THROWS_AS(connecting.connectUNIX("/run/x", factory), std::domain_error);
+  CHECK_THROWS_AS(connecting.adoptStreamConnection(3, AF_INET, factory), std::domain_error);
+  connecting.listenTCP(80, factory);
+  CHECK(connecting.tcpServers().size() == 1);
+  CHECK(connecting.tcpClients().empty());
+
+  failureResultOf<CannotListenError>(TCP4ServerEndpoint(80, "", listening).listen(factory));
 }

@@ -1,8 +1,10 @@
 #include <reactor/testing/pump.hpp>
 
 #include <memory>
+#include <source_location>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -578,4 +580,55 @@ TEST_CASE("a protocol that outlives the pump has an inert transport") {
   client->transport().write("x");
   client->transport().loseConnection();
   CHECK_FALSE(client->closed());
+}
+
+TEST_CASE("connectedServerAndClient: both, and what they say at first has arrived") {
+  struct Greeter final : Probe {
+    void connectionMade() override { transport().write("ready"); }
+  };
+  const auto line = std::source_location::current().line() + 1;
+  auto [client, server, pump] = connectedServerAndClient<Greeter, Probe>();
+  CHECK(client->data == "ready");
+  CHECK(pump->where().line() == line);
+  CHECK_FALSE(pump->flush());
+  client->transport().loseConnection();
+  pump->flush();
+  CHECK(server->closed());
+
+  auto mine = std::make_shared<Probe>();
+  const auto other = connectedServerAndClient(std::make_shared<Greeter>(), mine);
+  CHECK(other.client == mine);
+  CHECK(mine->data == "ready");
+}
+
+TEST_CASE("setPumpPolicy: pieces of the lengths that it says") {
+  std::vector<std::string> pieces;
+  auto server = onData([&, before = std::size_t{0}](Probe& me) mutable {
+    pieces.push_back(me.data.substr(before));
+    before = me.data.size();
+  });
+  auto client = std::make_shared<Probe>();
+  IOPump pump(client, server);
+  client->transport().write("a,bc,,d");
+  SUBCASE("at commas") {
+    pump.setPumpPolicy([](std::string_view queued) { return queued.find(',') + 1; });
+    pump.flush();
+    CHECK(pieces == std::vector<std::string>{"a,", "bc,", ",", "d"});
+  }
+  SUBCASE("any length, and all arrives") {
+    pump.setPumpPolicy(randomPumpPolicy(1));
+    pump.flush();
+    CHECK(server->data == "a,bc,,d");
+  }
+  SUBCASE("more than there is") {
+    pump.setPumpPolicy([](std::string_view) { return 1000; });
+    pump.flush();
+    CHECK(pieces == std::vector<std::string>{"a,bc,,d"});
+  }
+  SUBCASE("setPieceSize takes its place") {
+    pump.setPumpPolicy(randomPumpPolicy(1));
+    pump.setPieceSize(6);
+    pump.flush();
+    CHECK(pieces == std::vector<std::string>{"a,bc,,", "d"});
+  }
 }
