@@ -124,6 +124,16 @@ Response<C> parseResponse(const Box& box, DescriptorExchanger& exchanger) {
   if constexpr (!std::is_void_v<Response<C>>) return boxToObject<Response<C>>(box, C::response, exchanger);
 }
 
+template <class C>
+Box makeResponse(const Response<C>& response, DescriptorExchanger& exchanger) {
+  exchanger.clear();
+  try {
+    return objectToBox(response, C::response, exchanger);
+  } catch (...) {
+    throw BadLocalReturn(Failure::current());
+  }
+}
+
 /// Calls a responder with the arguments in `box`, and makes a box of what it gives.
 template <class C, class F>
 Deferred<Box> respondTo(F& responder, const Box& box, const std::shared_ptr<DescriptorExchanger>& exchanger) {
@@ -150,23 +160,12 @@ Deferred<Box> respondTo(F& responder, const Box& box, const std::shared_ptr<Desc
   using Given = typename decltype(called())::value_type;
   static_assert(std::is_same_v<Given, R>,
                 "respond: the responder must return the command's Response, or a Deferred of it (void if it has none)");
-  const auto toBox = [exchanger](const auto&... response) {
-    exchanger->clear();
-    try {
-      if constexpr (sizeof...(response) == 0) {
-        return Box();
-      } else {
-        return objectToBox(response..., C::response, *exchanger);
-      }
-    } catch (...) {
-      throw BadLocalReturn(Failure::current());
-    }
-  };
   const auto toRemote = [](const Failure& failure) { return toRemoteError<C>(failure); };
   if constexpr (std::is_void_v<R>) {
-    return called().addCallback([toBox] { return toBox(); }).addErrback(toRemote);
+    return called().addCallback([] { return Box(); }).addErrback(toRemote);
   } else {
-    return called().addCallback([toBox](const R& response) { return toBox(response); }).addErrback(toRemote);
+    const auto toBox = [exchanger](const R& response) { return makeResponse<C>(response, *exchanger); };
+    return called().addCallback(toBox).addErrback(toRemote);
   }
 }
 

@@ -54,6 +54,7 @@ Deferred<amp::Box> respond(F f, const amp::Box& box = {}) {
 
 TEST_CASE("commands: what is left out") {
   using namespace amp::detail;
+  static_assert(Hello::commandName != Goodbye::commandName);
   static_assert(std::is_same_v<Arguments<Hello>, Hello::Arguments>);
   static_assert(std::is_void_v<Arguments<Goodbye>> && std::is_void_v<Response<Goodbye>>);
   static_assert(requiresAnswer<Hello>() && !requiresAnswer<Goodbye>());
