@@ -308,6 +308,9 @@ std::string_view detail::takeListed(std::string_view& list) {
   return element;
 }
 
+void detail::tooLong(std::string_view name, std::size_t length) {
+  throw TooLong(false, true, length, std::string(name));
+}
 void detail::missing(std::string_view name) {
   throw InvalidSignature("the box lacks \"" + std::string(name) + '"');
 }

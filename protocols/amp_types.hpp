@@ -270,47 +270,64 @@ consteval std::tuple<F...> fields(F... f) {
 
 namespace detail {
 
-template <class S, class T, class A>
-void putField(const S& object, const Field<S, T, A>& field, Box& box, DescriptorExchanger& exchanger) {
-  const auto put = [&](const auto& value) {
-    std::string text;
-    if constexpr (requires { field.argument.toStringProto(value, exchanger); }) {
-      text = field.argument.toStringProto(value, exchanger);
-    } else {
-      text = field.argument.toString(value);
-    }
-    if (text.size() > kMaxValueLength) throw TooLong(false, true, text.size(), std::string(field.name));
-    box.insert_or_assign(std::string(field.name), std::move(text));
-  };
-  if constexpr (std::is_same_v<typename Required<T>::Type, T>) {
-    put(object.*field.member);
+template <class A, class T>
+std::string toText(const A& argument, const T& value, DescriptorExchanger& exchanger) {
+  if constexpr (requires { argument.toStringProto(value, exchanger); }) {
+    return argument.toStringProto(value, exchanger);
   } else {
-    if (object.*field.member) put(*(object.*field.member));
+    return argument.toString(value);
+  }
+}
+template <class A, class T>
+void fromText(const A& argument, std::string_view text, T& value, DescriptorExchanger& exchanger) {
+  if constexpr (requires { argument.fromStringProto(text, value, exchanger); }) {
+    argument.fromStringProto(text, value, exchanger);
+  } else {
+    argument.fromString(text, value);
   }
 }
 
+[[noreturn]] void tooLong(std::string_view name, std::size_t length);
 [[noreturn]] void missing(std::string_view name);
 [[noreturn]] void badField(std::string_view name, const BadValue& why);
 
+/// Null if it is left out.
+template <class T>
+const T* given(const T& member) {
+  return &member;
+}
+template <class T>
+const T* given(const std::optional<T>& member) {
+  return member ? &*member : nullptr;
+}
+template <class T>
+T& filled(T& member) {
+  return member;
+}
+template <class T>
+T& filled(std::optional<T>& member) {
+  return member.emplace();
+}
+
+template <class S, class T, class A>
+void putField(const S& object, const Field<S, T, A>& field, Box& box, DescriptorExchanger& exchanger) {
+  const auto* value = given(object.*field.member);
+  if (!value) return;
+  std::string text = toText(field.argument, *value, exchanger);
+  if (text.size() > kMaxValueLength) tooLong(field.name, text.size());
+  box.insert_or_assign(std::string(field.name), std::move(text));
+}
 template <class S, class T, class A>
 void takeField(S& object, const Field<S, T, A>& field, const Box& box, DescriptorExchanger& exchanger) {
   const auto found = box.find(field.name);
-  const auto take = [&](auto& value) {
-    try {
-      if constexpr (requires { field.argument.fromStringProto(found->second, value, exchanger); }) {
-        field.argument.fromStringProto(found->second, value, exchanger);
-      } else {
-        field.argument.fromString(found->second, value);
-      }
-    } catch (const BadValue& why) {
-      badField(field.name, why);
-    }
-  };
-  if constexpr (std::is_same_v<typename Required<T>::Type, T>) {
-    if (found == box.end()) missing(field.name);
-    take(object.*field.member);
-  } else {
-    if (found != box.end()) take((object.*field.member).emplace());
+  if (found == box.end()) {
+    if constexpr (std::is_same_v<typename Required<T>::Type, T>) missing(field.name);
+    return;
+  }
+  try {
+    fromText(field.argument, found->second, filled(object.*field.member), exchanger);
+  } catch (const BadValue& why) {
+    badField(field.name, why);
   }
 }
 
