@@ -1,6 +1,7 @@
 // What class AMP makes of a command's declaration: see amp.hpp for how one is written.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <tuple>
