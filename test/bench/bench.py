@@ -91,6 +91,19 @@ def served(load, kind, loads, servers):
     return measured
 
 
+def called(server, client):
+    """A side that is a server and a client, which gets the server's port and process, and prints the figures."""
+
+    def measured():
+        with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as serving:
+            try:
+                return figuresOf([*client, serving.stdout.readline().strip(), str(serving.pid)])
+            finally:
+                serving.kill()
+
+    return measured
+
+
 @contextlib.contextmanager
 def certificate():
     """The names of a key's and a certificate's file."""
@@ -344,6 +357,23 @@ def benchmarks(programs, port, tls):
                 "the growth of the process from 1,000 to 9,000 connections (TLS: 3,000), divided",
                 "Torsion: what the user's protocol takes is in it; Asio: of it 4 KiB are the connection's buffer",
                 "the servers of the TCP and TLS echo; both have SSL_MODE_RELEASE_BUFFERS",
+            ],
+        ),
+        Benchmark(
+            "amp",
+            "AMP: calls of Sum over one TCP connection, 50 under way",
+            {
+                "Torsion": called(built("amp_torsion"), built("amp_torsion")),
+                "Torsion's server, Twisted's client": called(built("amp_torsion"), python("amp_twisted.py")),
+                "Twisted's server, Torsion's client": called(python("amp_twisted.py"), built("amp_torsion")),
+                "Twisted": called(python("amp_twisted.py"), python("amp_twisted.py")),
+            },
+            {"rate": ("calls/s", ""), "server": ("server's CPU a call", "us"), "client": ("client's CPU a call", "us")},
+            "Twisted",
+            [],
+            [
+                "two integers there and one back, by callRemote of a typed command; each answer makes the next call",
+                "Torsion: both ends Torsion's; Twisted: both ends Python's, on its epoll reactor",
             ],
         ),
         Benchmark(

@@ -30,6 +30,7 @@ PAIRS = [
     ("client certificates", ["ssl_clientauth_server"], ["ssl_clientauth_client"], "tcp 8000", LINES, ""),
     ("ALPN", ["tls_alpn_npn_server"], ["tls_alpn_npn_client"], "tcp 8080", r"Next protocol is: .*h2",
      r"h2.*Connection closed cleanly"),
+    ("AMP", ["ampserver"], ["ampclient"], "tcp 1234", r"Divided by zero: returning INF.*Done with math: .*94.*inf", r"13 \+ 81 = 94"),
     ("descriptors", ["sendfd", "socket", "content"], ["recvfd", "socket"], "unix socket",
      r"Received .*content.*First 80 bytes are:\s+.*what is in the file", ""),
 ]
@@ -51,6 +52,7 @@ OUR_SERVERS = [
 ]
 ALONE = [
     (["simpleclient"], 0, r"Connection failed - goodbye!"),
+    (["ampclient"], 1, r"refused"),
     (["echoclient"], 1, r"refused"),
     (["echoclient_udp"], 0, r"Nobody listens"),
     (["udp_connected", "9999", "127.0.0.1"], None, r"No one listening"),

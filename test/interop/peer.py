@@ -136,7 +136,7 @@ if __name__ == "__main__":
     import peer  # the one that the others import
 
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # ends with the program that started it
-    for name in ("tcp", "udp", "unix", "tls", "basic"):
+    for name in ("tcp", "udp", "unix", "tls", "basic", "amp"):
         importlib.import_module(name + "_peer")
     port = reactor.listenTCP(0, Factory.forProtocol(peer.Session), interface="127.0.0.1")
     print("port", port.getHost().port, flush=True)
