@@ -53,6 +53,12 @@ def watch_corners():
     def waiting_on(self, d):
         self.__dict__["weak"] = d if d is None else weakref.ref(d)
 
+    fire = defer.Deferred._startRunCallbacks
+
+    def fired(self, result):
+        fire(self, result)
+        self._canceller = None
+
     made = Failure.__init__
 
     def make(self, *args, **kw):
@@ -60,6 +66,9 @@ def watch_corners():
         self.cleanFailure()
 
     defer.Deferred.cancel = watched
+    # What only its canceller needs, such as the Deferred in its place once a coroutine's was cancelled, a Deferred that
+    # has fired would keep.
+    defer.Deferred._startRunCallbacks = fired
     # A traceback would keep what is on the stack, such as a list that has had its callback called.
     Failure.__init__ = make
     # A coroutine's Deferred would keep what the coroutine waited for last, long after that.

@@ -12,7 +12,7 @@ import json
 import random
 import sys
 
-VERSION = 1
+VERSION = 2
 
 ERRORS = ["ErrA", "ErrB", "ErrC"]
 TRAPS = ["ErrA", "ErrB", "ErrC", "CancelledError", "TimeoutError", "FirstError", "AlreadyCalledError", "Exception"]
@@ -223,7 +223,7 @@ class Generator:
             s["d"] = self.rng.choice(self.paused) if self.paused and self.chance(0.9) else self.known()
         elif op == "chain":
             s["a"], s["b"] = self.known(), self.fireable()
-            if s["a"] == s["b"]:
+            if s["a"] <= s["b"]:
                 return None
         elif op in ("list", "gather"):
             d = s["d"] = self.new(op)
