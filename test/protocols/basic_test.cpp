@@ -17,6 +17,7 @@
 #include <reactor/error.hpp>
 #include <reactor/testing/accumulating_protocol.hpp>
 #include <reactor/testing/assertions.hpp>
+#include <reactor/testing/cut.hpp>
 #include <reactor/testing/pump.hpp>
 #include <reactor/testing/string_transport.hpp>
 #include <test/support/resources.hpp>
@@ -64,16 +65,16 @@ struct OnString {
   }
 };
 
-// The same for every size of piece.
+// The same however it is cut.
 template <class P>
 void checkAnyPieces(std::string_view data, const Strings& expected, const std::function<void(P&)>& prepare = {}) {
-  for (std::size_t size = 1; size <= data.size(); ++size) {
-    CAPTURE(size);
+  deliverCutEverywhere(data, [&](const Cut& cut) {
+    CAPTURE(cut.describe());
     OnString<P> t;
     if (prepare) prepare(*t.protocol);
-    t.feed(data, size);
+    cut.deliver(*t.protocol);
     CHECK(t.protocol->got == expected);
-  }
+  });
 }
 
 }  // namespace
