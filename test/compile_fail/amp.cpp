@@ -27,9 +27,9 @@ struct Server : amp::AMP {
     respond<Hello>([](int) { return Hello::Response{1}; });
 #elif CASE == 2  // error: respond: the responder takes the command's Arguments, or nothing if it has none
     respond<Ping>([](int){});
-#elif CASE == 4  // error: respond: the responder returns the command's Response, or a Deferred of it
+#elif CASE == 3  // error: respond: the responder returns the command's Response, or a Deferred of it
     respond<Hello>([](Hello::Arguments) { return std::string(); });
-#elif CASE == 5  // error: respond: the responder returns the command's Response, or a Deferred of it
+#elif CASE == 4  // error: respond: the responder returns the command's Response, or a Deferred of it
     respond<Ping>([] { return 1; });
 #else
     respond<Hello>([](const Hello::Arguments&) { return Hello::Response{1}; });
