@@ -43,10 +43,18 @@ class CommandLocator {
   /// the exception, if the caller wants no answer.
   template <class C, class F>
   void respond(F responder) {
-    respondString(C::commandName, [responder = std::move(responder)](
-                                      const Box& box, const std::shared_ptr<DescriptorExchanger>& exchanger) mutable {
-      return detail::respondTo<C>(responder, box, exchanger);
-    });
+    if constexpr (!detail::takesArguments<C, F>()) {
+      static_assert(detail::takesArguments<C, F>(),
+                    "respond: the responder takes the command's Arguments, or nothing if it has none");
+    } else if constexpr (!detail::givesResponse<C, F>()) {
+      static_assert(detail::givesResponse<C, F>(),
+                    "respond: the responder returns the command's Response, or a Deferred of it (void if it has none)");
+    } else {
+      respondString(C::commandName, [responder = std::move(responder)](
+                                        const Box& box, const std::shared_ptr<DescriptorExchanger>& exchanger) mutable {
+        return detail::respondTo<C>(responder, box, exchanger);
+      });
+    }
   }
   /// The same for raw boxes (Twisted's SimpleStringLocator). The answer must have no key that begins with "_".
   void respondString(std::string_view commandName, Responder responder);

@@ -135,6 +135,26 @@ Box makeResponse(const Response<C>& response, DescriptorExchanger& exchanger) {
   }
 }
 
+template <class C, class F>
+constexpr bool takesArguments() {
+  if constexpr (std::is_void_v<Arguments<C>>) {
+    return std::is_invocable_v<F&>;
+  } else {
+    return std::is_invocable_v<F&, Arguments<C>>;
+  }
+}
+/// What a responder that returns R gives.
+template <class R>
+using Given = torsion::detail::After<void, R>;
+template <class C, class F>
+constexpr bool givesResponse() {
+  if constexpr (std::is_void_v<Arguments<C>>) {
+    return std::is_same_v<Given<std::invoke_result_t<F&>>, Response<C>>;
+  } else {
+    return std::is_same_v<Given<std::invoke_result_t<F&, Arguments<C>>>, Response<C>>;
+  }
+}
+
 /// Calls a responder with the arguments in `box`, and makes a box of what it gives.
 template <class C, class F>
 Deferred<Box> respondTo(F& responder, const Box& box, const std::shared_ptr<DescriptorExchanger>& exchanger) {
@@ -151,22 +171,19 @@ Deferred<Box> respondTo(F& responder, const Box& box, const std::shared_ptr<Desc
     arguments.errback(Failure::current());
   }
   // The arguments, and the responder, last as long as a coroutine of the responder's needs them.
-  const auto called = [&] {
+  Deferred<R> called = [&] {
     if constexpr (std::is_void_v<A>) {
       return std::move(arguments).addCallback([&responder] { return responder(); });
     } else {
       return std::move(arguments).addCallback([&responder](A&& given) { return responder(std::move(given)); });
     }
-  };
-  using Given = typename decltype(called())::value_type;
-  static_assert(std::is_same_v<Given, R>,
-                "respond: the responder must return the command's Response, or a Deferred of it (void if it has none)");
+  }();
   const auto toRemote = [](const Failure& failure) { return toRemoteError<C>(failure); };
   if constexpr (std::is_void_v<R>) {
-    return called().addCallback([] { return Box(); }).addErrback(toRemote);
+    return std::move(called).addCallback([] { return Box(); }).addErrback(toRemote);
   } else {
     const auto toBox = [exchanger](const R& response) { return makeResponse<C>(response, *exchanger); };
-    return called().addCallback(toBox).addErrback(toRemote);
+    return std::move(called).addCallback(toBox).addErrback(toRemote);
   }
 }
 
