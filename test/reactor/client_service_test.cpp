@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -353,7 +354,7 @@ TEST_CASE("ClientService: a retryPolicy that throws is logged, and ends the retr
 
 TEST_CASE("ClientService: an endpoint that throws is a failed attempt") {
   struct Bad final : StreamClientEndpoint {
-    Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory>) override {
+    Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory>, std::source_location) override {
       ++calls;
       throw std::runtime_error("no endpoint");
     }
