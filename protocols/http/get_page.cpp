@@ -133,8 +133,14 @@ class HTTPPageGetter final : public Protocol {
 class PageFetch final : public Factory, public std::enable_shared_from_this<PageFetch> {
  public:
   /// `wantsURL`: whether the answer is to say where it came from in the end.
-  PageFetch(PageOptions&& options, NetworkReactor& reactor, std::unique_ptr<Sink> sink, bool wantsURL)
-      : options_(std::move(options)), reactor_(reactor), sink_(std::move(sink)), wantsURL_(wantsURL) {}
+  PageFetch(PageOptions&& options, NetworkReactor& reactor, std::unique_ptr<Sink> sink, bool wantsURL,
+            const std::source_location& where)
+      : options_(std::move(options)),
+        reactor_(reactor),
+        sink_(std::move(sink)),
+        where_(where),
+        resolver_(where),
+        wantsURL_(wantsURL) {}
   ~PageFetch() override {
     if (deadline_.active()) deadline_.cancel();
   }
@@ -178,6 +184,7 @@ class PageFetch final : public Factory, public std::enable_shared_from_this<Page
   PageOptions options_;
   NetworkReactor& reactor_;
   std::unique_ptr<Sink> sink_;
+  const std::source_location where_;  // the user's
   URI uri_;
   std::optional<URI> next_;
   Resolver<PageResponse> resolver_;
@@ -294,7 +301,8 @@ Deferred<PageResponse> PageFetch::start(std::string_view url) {
     uri_ = URI::parse(url);
     if (sink_) sink_->addHeaders(options_.headers);
     validate();
-    if (options_.timeout > Duration::zero()) deadline_ = reactor_.callLater(options_.timeout, [this] { timedOut(); });
+    if (options_.timeout > Duration::zero())
+      deadline_ = reactor_.callLater(options_.timeout, [this] { timedOut(); }, where_);
     connect();
   } catch (...) {
     failed(Failure::current());
@@ -325,7 +333,7 @@ void PageFetch::connect() {
     const TLSOptions& tls = options_.tls ? *options_.tls : systemTrust();
     factory = tlsFactory(tls.forHostname(uri_.host), std::move(factory), reactor_);
   }
-  auto connection = HostnameEndpoint(uri_.host, uri_.port, reactor_).connect(std::move(factory));
+  auto connection = HostnameEndpoint(uri_.host, uri_.port, reactor_).connect(std::move(factory), where_);
   connecting_ = connection.canceller();
   connection.addErrback([self = shared_from_this()](Failure reason) -> std::shared_ptr<Protocol> {
     self->connecting_ = {};
@@ -467,39 +475,41 @@ void PageFetch::deliver() {
   if (deadline_.active()) deadline_.cancel();
   if (resolver_.called()) return;
   if (starting_) {  // never before it is returned
-    deadline_ = reactor_.callLater(Duration::zero(), [self = shared_from_this()] { self->deliver(); });
+    deadline_ = reactor_.callLater(Duration::zero(), [self = shared_from_this()] { self->deliver(); }, where_);
     return;
   }
   resolver_.resolve(*std::exchange(outcome_, std::nullopt));
 }
 
 Deferred<PageResponse> fetch(std::string_view url, PageOptions&& options, NetworkReactor& reactor,
-                             std::unique_ptr<Sink> sink, bool wantsURL = false) {
-  return std::make_shared<PageFetch>(std::move(options), reactor, std::move(sink), wantsURL)->start(url);
+                             std::unique_ptr<Sink> sink, const std::source_location& where, bool wantsURL = false) {
+  return std::make_shared<PageFetch>(std::move(options), reactor, std::move(sink), wantsURL, where)->start(url);
 }
 
 }  // namespace
 
-Deferred<PageResponse> getPageResponse(std::string_view url, PageOptions options, NetworkReactor& reactor) {
-  return fetch(url, std::move(options), reactor, nullptr, true);
+Deferred<PageResponse> getPageResponse(std::string_view url, PageOptions options, NetworkReactor& reactor,
+                                       std::source_location where) {
+  return fetch(url, std::move(options), reactor, nullptr, where, true);
 }
 
-Deferred<std::string> getPage(std::string_view url, PageOptions options, NetworkReactor& reactor) {
-  return fetch(url, std::move(options), reactor, nullptr).addCallback([](PageResponse page) {
+Deferred<std::string> getPage(std::string_view url, PageOptions options, NetworkReactor& reactor,
+                              std::source_location where) {
+  return fetch(url, std::move(options), reactor, nullptr, where).addCallback([](PageResponse page) {
     return std::move(page.body);
   });
 }
 
-Deferred<void> downloadPage(std::string_view url, const std::string& path, PageOptions options,
-                            NetworkReactor& reactor) {
+Deferred<void> downloadPage(std::string_view url, const std::string& path, PageOptions options, NetworkReactor& reactor,
+                            std::source_location where) {
   const bool partial = options.supportPartial;
-  return fetch(url, std::move(options), reactor, std::make_unique<FileSink>(path, partial))
+  return fetch(url, std::move(options), reactor, std::make_unique<FileSink>(path, partial), where)
       .addCallback([](const PageResponse&) {});
 }
 
 Deferred<void> downloadPage(std::string_view url, UniqueFunction<void(std::string_view)> sink, PageOptions options,
-                            NetworkReactor& reactor) {
-  return fetch(url, std::move(options), reactor, std::make_unique<FunctionSink>(std::move(sink)))
+                            NetworkReactor& reactor, std::source_location where) {
+  return fetch(url, std::move(options), reactor, std::make_unique<FunctionSink>(std::move(sink)), where)
       .addCallback([](const PageResponse&) {});
 }
 

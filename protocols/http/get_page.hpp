@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,32 +72,40 @@ struct PageResponse {
 /// cancel() closes the connection at once, and gives CancelledError.
 ///
 /// (The options are no default argument: GCC 12 destroys one that stands in a co_await expression twice.)
-Deferred<std::string> getPage(std::string_view url, PageOptions options, NetworkReactor& reactor = torsion::reactor());
-inline Deferred<std::string> getPage(std::string_view url) {
-  return getPage(url, PageOptions());
+Deferred<std::string> getPage(std::string_view url, PageOptions options, NetworkReactor& reactor = torsion::reactor(),
+                              std::source_location where = std::source_location::current());
+inline Deferred<std::string> getPage(std::string_view url,
+                                     std::source_location where = std::source_location::current()) {
+  return getPage(url, PageOptions(), reactor(), where);
 }
 
 /// As getPage, with status and headers beside the body.
 Deferred<PageResponse> getPageResponse(std::string_view url, PageOptions options,
-                                       NetworkReactor& reactor = torsion::reactor());
-inline Deferred<PageResponse> getPageResponse(std::string_view url) {
-  return getPageResponse(url, PageOptions());
+                                       NetworkReactor& reactor = torsion::reactor(),
+                                       std::source_location where = std::source_location::current());
+inline Deferred<PageResponse> getPageResponse(std::string_view url,
+                                              std::source_location where = std::source_location::current()) {
+  return getPageResponse(url, PageOptions(), reactor(), where);
 }
 
 /// As getPage, writing the page to the file `path`, which is opened (and emptied) when the head of a success is there
 /// and keeps what came if the rest fails; then PartialDownloadError has no body. A file that cannot be written gives
 /// std::system_error. Writing blocks the reactor's thread.
 Deferred<void> downloadPage(std::string_view url, const std::string& path, PageOptions options,
-                            NetworkReactor& reactor = torsion::reactor());
-inline Deferred<void> downloadPage(std::string_view url, const std::string& path) {
-  return downloadPage(url, path, PageOptions());
+                            NetworkReactor& reactor = torsion::reactor(),
+                            std::source_location where = std::source_location::current());
+inline Deferred<void> downloadPage(std::string_view url, const std::string& path,
+                                   std::source_location where = std::source_location::current()) {
+  return downloadPage(url, path, PageOptions(), reactor(), where);
 }
 
 /// As getPage, giving the body of a success to `sink` as it comes. What it throws ends the fetch and is the failure.
 Deferred<void> downloadPage(std::string_view url, UniqueFunction<void(std::string_view)> sink, PageOptions options,
-                            NetworkReactor& reactor = torsion::reactor());
-inline Deferred<void> downloadPage(std::string_view url, UniqueFunction<void(std::string_view)> sink) {
-  return downloadPage(url, std::move(sink), PageOptions());
+                            NetworkReactor& reactor = torsion::reactor(),
+                            std::source_location where = std::source_location::current());
+inline Deferred<void> downloadPage(std::string_view url, UniqueFunction<void(std::string_view)> sink,
+                                   std::source_location where = std::source_location::current()) {
+  return downloadPage(url, std::move(sink), PageOptions(), reactor(), where);
 }
 
 }  // namespace torsion

@@ -284,6 +284,16 @@ TEST_CASE_FIXTURE(Fixture, "getPage: answers that are ambiguous about where they
   for (const char* path : {"/both", "/gzip", "/lengths"}) CHECK(get(path).starts_with("HttpParseError: "));
 }
 
+TEST_CASE("getPage: what a test leaves behind is named with the place of the call") {
+  TestFixture fixture;
+  fixture.reactor.addName("example.com", {"10.0.0.1"});
+  auto page = getPage("http://example.com/", {.timeout = 5s}, fixture.reactor);
+  const auto problems = fixture.finish();
+  CHECK(problems.size() == 2);  // the timeout, and the attempt to connect
+  for (const std::string& problem : problems) CHECK(problem.find("get_page_test.cpp:") != std::string::npos);
+  page.addErrback([](const Failure&) { return std::string(); });
+}
+
 TEST_CASE_FIXTURE(Fixture, "getPage: HEAD") {
   CHECK(get("/ok", {.method = "HEAD"}) == "\"\"");
   CHECK(get("/lie", {.method = "HEAD"}) == "\"\"");
