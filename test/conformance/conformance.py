@@ -13,6 +13,7 @@ reduced to small programs and shown. Exit status 0 only if all agree.
 """
 import copy
 import difflib
+import gc
 import json
 import os
 import subprocess
@@ -81,6 +82,9 @@ def oracle(program):
     try:
         trace, tags = defer_oracle.run_program(program)
     except defer_oracle.Invalid:
+        trace = None
+    if trace is None:
+        gc.collect()  # what the exception kept: the next program's unhandled failures are its own
         return None
     # An oracle that gave up on an earlier program may see what that left behind.
     if CORNERS & set(tags) or any("!Invalid" in line for line in trace):
