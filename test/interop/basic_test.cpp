@@ -696,9 +696,9 @@ struct ChatServer : LineReceiver {
 }  // namespace
 
 TEST_CASE_TEMPLATE("chat: what one says all hear", Side, WeListen, TheyListen) {
+  std::vector<ChatServer*> clients;  // outlives the connections, which the reactor ends
   Reactor reactor;
   Peer peer(reactor), second(reactor);
-  std::vector<ChatServer*> clients;
   std::shared_ptr<ListeningPort> port;
   std::uint16_t number;
   if (Side::value) {
