@@ -2,10 +2,12 @@
 import hashlib
 
 from peer import PROTOCOLS, command
+from tls_peer import clientContext, options, serverContext
 from twisted.internet import reactor
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.protocols import basic, finger, portforward, wire
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 
 class Messages:
@@ -186,15 +188,38 @@ def sendFile(session, path):
                          lambda reason: session.say("stopped"))
 
 
-@command
-def forward(session, port):
-    session.ports.append(reactor.listenTCP(0, portforward.ProxyFactory("127.0.0.1", int(port)), interface="127.0.0.1"))
+def listen(session, factory, cert=None):
+    if cert:
+        session.sayNames = None
+        factory = TLSMemoryBIOFactory(serverContext(session, cert), False, factory)
+        factory.noisy = False
+    session.ports.append(reactor.listenTCP(0, factory, interface="127.0.0.1"))
     session.say("port", session.ports[-1].getHost().port)
 
 
 @command
-def serve(session, name):
-    """A protocol of twisted.protocols.wire, or Finger."""
-    protocol = finger.Finger if name == "Finger" else getattr(wire, name)
-    session.ports.append(reactor.listenTCP(0, Factory.forProtocol(protocol), interface="127.0.0.1"))
-    session.say("port", session.ports[-1].getHost().port)
+def forward(session, port, *words):
+    """`cert=FILE`: clients come over TLS; `hostname=NAME trust=FILE`: it goes on over TLS."""
+    given = options(words)
+    cert = given.pop("cert", None)
+
+    class OverTLS:
+        """What a ProxyServer takes for the reactor."""
+
+        def connectTCP(self, host, port, factory):
+            return reactor.connectTCP(host, port, TLSMemoryBIOFactory(clientContext(**given), True, factory))
+
+    class Server(portforward.ProxyServer):
+        pass
+
+    if given:
+        Server.reactor = OverTLS()
+    factory = portforward.ProxyFactory("127.0.0.1", int(port))
+    factory.protocol = Server
+    listen(session, factory, cert)
+
+
+@command
+def serve(session, name, *words):
+    """A protocol of twisted.protocols.wire, or Finger. `cert=FILE`: over TLS."""
+    listen(session, Factory.forProtocol(finger.Finger if name == "Finger" else getattr(wire, name)), **options(words))

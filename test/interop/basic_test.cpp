@@ -120,35 +120,66 @@ std::string randomBytes(std::mt19937& random, std::size_t size, std::string_view
 
 // ---- connections
 
+/// How both sides listen and connect: plainly, or over TLS.
+class Ways {
+ public:
+  Ways(Reactor& reactor, bool overTLS) : reactor_(reactor), overTLS_(overTLS) {
+    if (!overTLS) return;
+    const Issued &own = testPKI().localhost, &authority = testPKI().authority;
+    certificate_ = " cert=" + directory_.write("localhost.pem", own.certificate + own.privateKey);
+    trust_ = " hostname=localhost trust=" + directory_.write("authority.pem", authority.certificate);
+  }
+
+  std::shared_ptr<ListeningPort> listen(std::shared_ptr<Factory> factory) {
+    if (overTLS_) {
+      const Issued& own = testPKI().localhost;
+      factory = tlsFactory(optionsForServerTLS({.privateKey = own.privateKey, .certificate = own.certificate}),
+                           std::move(factory), reactor_);
+    }
+    return reactor_.listenTCP(0, std::move(factory), 50, "127.0.0.1");
+  }
+  void connect(std::uint16_t port, std::shared_ptr<Protocol> protocol) {
+    std::shared_ptr<ClientFactory> factory = std::make_shared<RecorderClientFactory>(std::move(protocol));
+    if (overTLS_) factory = tlsFactory(clientOptions(), std::move(factory), reactor_);
+    reactor_.connectTCP("127.0.0.1", port, std::move(factory));
+  }
+  std::shared_ptr<StreamClientEndpoint> endpoint(std::uint16_t port) {
+    std::shared_ptr<StreamClientEndpoint> tcp = std::make_shared<TCP4ClientEndpoint>("127.0.0.1", port, reactor_);
+    return overTLS_ ? wrapClientTLS(clientOptions(), std::move(tcp), reactor_) : tcp;
+  }
+
+  /// The peer's, with a class of its own.
+  std::uint16_t listen(Peer& peer, const std::string& theirs) {
+    return peer.listen(overTLS_ ? "listenTLS " + theirs + certificate_ : "listenTCP 127.0.0.1 " + theirs);
+  }
+  void connect(Peer& peer, std::uint16_t port, const std::string& theirs) {
+    const std::string number = std::to_string(port);
+    peer.tell(overTLS_ ? "connectTLS " + number + " " + theirs + trust_
+                       : "connectTCP 127.0.0.1 " + number + " " + theirs);
+  }
+  /// Words behind the peer's commands `serve` and `forward`.
+  const std::string& certificate() const { return certificate_; }
+  const std::string& trust() const { return trust_; }
+
+ private:
+  static TLSOptions clientOptions() {
+    return optionsForClientTLS("localhost", {.trustRoots = testPKI().authority.certificate});
+  }
+
+  Reactor& reactor_;
+  const bool overTLS_;
+  TemporaryDirectory directory_;
+  std::string certificate_, trust_;
+};
+
 /// One connection, plain or over TLS, between `ours` and the peer's `theirs` (a class), which has said "made".
 struct Link {
   Link(bool weListen, bool overTLS, const std::string& theirs, std::shared_ptr<Protocol> ours) : ours(std::move(ours)) {
-    const auto file = [&](const char* name, const Issued& issued) {
-      return directory.write(name, issued.certificate + issued.privateKey);
-    };
-    const std::string transport = overTLS ? "TLS" : "TCP";
+    Ways ways(reactor, overTLS);
     if (weListen) {
-      auto factory = factoryOf(this->ours);
-      if (overTLS) {
-        const auto& own = testPKI().localhost;
-        factory = tlsFactory(optionsForServerTLS({.privateKey = own.privateKey, .certificate = own.certificate}),
-                             factory, reactor);
-      }
-      auto port = reactor.listenTCP(0, factory, 50, "127.0.0.1");
-      const std::string number = std::to_string(portOf(port->getHost()));
-      peer.tell(overTLS ? "connectTLS " + number + " " + theirs +
-                              " hostname=localhost trust=" + file("authority.pem", testPKI().authority)
-                        : "connectTCP 127.0.0.1 " + number + " " + theirs);
+      ways.connect(peer, portOf(ways.listen(factoryOf(this->ours))->getHost()), theirs);
     } else {
-      const std::uint16_t port =
-          peer.listen(overTLS ? "listenTLS " + theirs + " cert=" + file("localhost.pem", testPKI().localhost)
-                              : "listenTCP 127.0.0.1 " + theirs);
-      std::shared_ptr<ClientFactory> factory = std::make_shared<RecorderClientFactory>(this->ours);
-      if (overTLS) {
-        factory = tlsFactory(optionsForClientTLS("localhost", {.trustRoots = testPKI().authority.certificate}), factory,
-                             reactor);
-      }
-      reactor.connectTCP("127.0.0.1", port, factory);
+      ways.connect(ways.listen(peer, theirs), this->ours);
     }
     std::string said = peer.hear();
     CHECK(said == "made");
@@ -159,7 +190,6 @@ struct Link {
 
   void until(const std::function<bool()>& done) { runUntil(reactor, done); }
 
-  TemporaryDirectory directory;
   Reactor reactor;
   std::shared_ptr<Protocol> ours;
   Peer peer{reactor};
@@ -465,16 +495,15 @@ struct Traveller : Recorder, private Producer {
   int pauses = 0;
 };
 
-std::shared_ptr<ListeningPort> forwardTo(Reactor& reactor, std::uint16_t port) {
-  return reactor.listenTCP(
-      0, std::make_shared<ProxyFactory>(std::make_shared<TCP4ClientEndpoint>("127.0.0.1", port, reactor)), 50,
-      "127.0.0.1");
+std::shared_ptr<ListeningPort> forwardTo(Ways& ways, std::uint16_t port) {
+  return ways.listen(std::make_shared<ProxyFactory>(ways.endpoint(port)));
 }
 
 }  // namespace
 
 TEST_CASE("portforward: chains of ours and theirs, through which many go, and half of them are aborted") {
   std::string chain;  // from the client on
+  bool overTLS = false;
   SUBCASE("ours") {
     chain = "o";
   }
@@ -487,28 +516,36 @@ TEST_CASE("portforward: chains of ours and theirs, through which many go, and ha
   SUBCASE("theirs, ours, ours, theirs") {
     chain = "toot";
   }
+  SUBCASE("ours, theirs, over TLS") {
+    chain = "ot";
+    overTLS = true;
+  }
+  SUBCASE("theirs, ours, over TLS") {
+    chain = "to";
+    overTLS = true;
+  }
   constexpr std::size_t kClients = 24;
   const std::size_t before = openDescriptors();
   {
     Reactor reactor;
     Peer peer(reactor);
+    Ways ways(reactor, overTLS);
     std::mt19937 random(5);
     std::vector<std::shared_ptr<Traveller>> servers, clients;
     std::vector<std::shared_ptr<ListeningPort>> ports;
-    ports.push_back(reactor.listenTCP(0, makeFactory([&] {
-                                        auto server = std::make_shared<Traveller>();
-                                        server->data = "server " + randomBytes(random, 300'000);
-                                        servers.push_back(server);
-                                        return server;
-                                      }),
-                                      50, "127.0.0.1"));
+    ports.push_back(ways.listen(makeFactory([&] {
+      auto server = std::make_shared<Traveller>();
+      server->data = "server " + randomBytes(random, 300'000);
+      servers.push_back(server);
+      return server;
+    })));
     std::uint16_t number = portOf(ports.back()->getHost());
     for (auto link = chain.rbegin(); link != chain.rend(); ++link) {
       if (*link == 'o') {
-        ports.push_back(forwardTo(reactor, number));
+        ports.push_back(forwardTo(ways, number));
         number = portOf(ports.back()->getHost());
       } else {
-        number = peer.listen("forward " + std::to_string(number));
+        number = peer.listen("forward " + std::to_string(number) + ways.certificate() + ways.trust());
       }
     }
     for (std::size_t i = 0; i < kClients; ++i) {
@@ -517,7 +554,7 @@ TEST_CASE("portforward: chains of ours and theirs, through which many go, and ha
       client->waitsFor = 300'007;
       if (i % 2 == 1) client->abortsAt = 1 + random() % 300'000;
       clients.push_back(client);
-      reactor.connectTCP("127.0.0.1", number, std::make_shared<RecorderClientFactory>(client));
+      ways.connect(number, client);
     }
     // Twisted's forwarder, full both ways when a client aborts, never closes the server's side: its loseConnection
     // waits for a producer that is gone. So with one of those in the chain, only the clients that stay are waited for.
@@ -554,7 +591,8 @@ TEST_CASE("portforward: behind our forwarder somebody reads slowly, and memory s
   Peer peer(reactor);
   std::uint16_t number = peer.listen("listenTCP 127.0.0.1 Stalled");
   if (theirsToo) number = peer.listen("forward " + std::to_string(number));
-  const auto port = forwardTo(reactor, number);
+  Ways ways(reactor, false);
+  const auto port = forwardTo(ways, number);
   auto client = std::make_shared<Traveller>();
   std::mt19937 random(6);
   client->data = randomBytes(random, 40'000'000);
@@ -581,12 +619,12 @@ TEST_CASE("portforward: behind our forwarder somebody reads slowly, and memory s
 namespace {
 
 /// What a server sends until it closes.
-std::string answerOf(Reactor& reactor, std::uint16_t port, std::string_view query) {
+std::string answerOf(Reactor& reactor, Ways& ways, std::uint16_t port, std::string_view query) {
   auto client = std::make_shared<Recorder>();
   client->made = [&] {
     if (!query.empty()) client->transport().write(query);
   };
-  reactor.connectTCP("127.0.0.1", port, std::make_shared<RecorderClientFactory>(client));
+  ways.connect(port, client);
   runUntil(reactor, [&] { return !client->lost.empty(); });
   CHECK(client->lost == "ConnectionDone");
   client->made = nullptr;
@@ -596,26 +634,33 @@ std::string answerOf(Reactor& reactor, std::uint16_t port, std::string_view quer
 }  // namespace
 
 TEST_CASE("finger and QOTD: our servers and theirs answer alike") {
-  Reactor reactor;
-  Peer peer(reactor);
-  const auto ours = reactor.listenTCP(0, forProtocol<Finger>(), 50, "127.0.0.1");
-  const std::uint16_t theirs = peer.listen("serve Finger");
-  for (const char* query :
-       {"\r\n", "ada\r\n", " ada \r\n", "/W ada\r\n", "/W\r\n", "ada@example.com\r\n", "@a@b\r\n"}) {
-    CAPTURE(query);
-    CHECK(answerOf(reactor, portOf(ours->getHost()), query) == answerOf(reactor, theirs, query));
-  }
-  const auto quotes = reactor.listenTCP(0, forProtocol<QOTD>(), 50, "127.0.0.1");
-  const std::uint16_t theirQuotes = peer.listen("serve QOTD");
-  CHECK(answerOf(reactor, portOf(quotes->getHost()), "") == answerOf(reactor, theirQuotes, ""));
-  SUBCASE("theirs asks ours") {
-    peer.tell("connectTCP 127.0.0.1 " + std::to_string(portOf(ours->getHost())) + " Recorder");
+  eitherWay([](bool overTLS) {
+    Reactor reactor;
+    Peer peer(reactor);
+    Ways ways(reactor, overTLS);
+    const auto ours = ways.listen(forProtocol<Finger>());
+    const std::uint16_t theirs = peer.listen("serve Finger" + ways.certificate());
+    for (const char* query :
+         {"\r\n", "ada\r\n", " ada \r\n", "/W ada\r\n", "/W\r\n", "ada@example.com\r\n", "@a@b\r\n"}) {
+      CAPTURE(query);
+      CHECK(answerOf(reactor, ways, portOf(ours->getHost()), query) == answerOf(reactor, ways, theirs, query));
+    }
+    const auto quotes = ways.listen(forProtocol<QOTD>());
+    const std::uint16_t theirQuotes = peer.listen("serve QOTD" + ways.certificate());
+    CHECK(answerOf(reactor, ways, portOf(quotes->getHost()), "") == answerOf(reactor, ways, theirQuotes, ""));
+    // Their client.
+    ways.connect(peer, portOf(ours->getHost()), "Recorder");
     CHECK(peer.hear() == "made");
     peer.tell("write ada\r");
-    CHECK(peer.hear() == "line Login: ada");
+    std::string said = peer.hear();
+    if (overTLS) {
+      CHECK(said.starts_with("handshake "));
+      said = peer.hear();
+    }
+    CHECK(said == "line Login: ada");
     CHECK(peer.hear() == "line No such user");
     CHECK(peer.hear().starts_with("lost ConnectionDone "));
-  }
+  });
 }
 
 TEST_CASE("echo, discard, chargen, daytime: our servers and their clients, and the reverse") {
@@ -696,36 +741,40 @@ struct ChatServer : LineReceiver {
 }  // namespace
 
 TEST_CASE_TEMPLATE("chat: what one says all hear", Side, WeListen, TheyListen) {
-  std::vector<ChatServer*> clients;  // outlives the connections, which the reactor ends
-  Reactor reactor;
-  Peer peer(reactor), second(reactor);
-  std::shared_ptr<ListeningPort> port;
-  std::uint16_t number;
-  if (Side::value) {
-    port = reactor.listenTCP(0, makeFactory([&] { return std::make_shared<ChatServer>(clients); }), 50, "127.0.0.1");
-    number = portOf(port->getHost());
-  } else {
-    number = peer.listen("listenTCP 127.0.0.1 Chat");
-  }
-  std::vector<std::shared_ptr<Lines>> ours;
-  for (int i = 0; i < 2; ++i) {
-    ours.push_back(std::make_shared<Lines>());
-    reactor.connectTCP("127.0.0.1", number, std::make_shared<RecorderClientFactory>(ours.back()));
+  eitherWay([](bool overTLS) {
+    std::vector<ChatServer*> clients;  // outlives the connections, which the reactor ends
+    Reactor reactor;
+    Peer peer(reactor), second(reactor);
+    Ways ways(reactor, overTLS);
+    std::shared_ptr<ListeningPort> port;
+    std::uint16_t number;
+    if (Side::value) {
+      port = ways.listen(makeFactory([&] { return std::make_shared<ChatServer>(clients); }));
+      number = portOf(port->getHost());
+    } else {
+      number = ways.listen(peer, "Chat");
+    }
+    std::vector<std::shared_ptr<Lines>> ours;
+    for (int i = 0; i < 2; ++i) {
+      ours.push_back(std::make_shared<Lines>());
+      ways.connect(number, ours.back());
+      if (!Side::value) CHECK(peer.hear() == "made");
+    }
+    ways.connect(second, number, "Recorder");
+    CHECK(second.hear() == "made");
     if (!Side::value) CHECK(peer.hear() == "made");
-  }
-  second.tell("connectTCP 127.0.0.1 " + std::to_string(number) + " Recorder");
-  CHECK(second.hear() == "made");
-  if (!Side::value) CHECK(peer.hear() == "made");
-  runUntil(reactor, [&] { return ours[1]->connected() && (!Side::value || clients.size() == 3); });
-  second.tell("write hello\r");
-  CHECK(second.hear() == "line hello\r");
-  runUntil(reactor, [&] { return ours[0]->count == 1 && ours[1]->count == 1; });
-  ours[0]->sendLine("good day");
-  CHECK(second.hear() == "line good day\r");
-  runUntil(reactor, [&] { return ours[0]->count == 2 && ours[1]->count == 2; });
-  CHECK(ours[1]->all == "5:hello8:good day");
-  ours[0]->transport().abortConnection();
-  runUntil(reactor, [&] { return ours[0]->lost.has_value() && (!Side::value || clients.size() == 2); });
-  ours[1]->sendLine("he left");
-  CHECK(second.hear() == "line he left\r");
+    runUntil(reactor, [&] { return ours[1]->connected() && (!Side::value || clients.size() == 3); });
+    second.tell("write hello\r");
+    if (overTLS) CHECK(second.hear().starts_with("handshake "));
+    CHECK(second.hear() == "line hello\r");
+    runUntil(reactor, [&] { return ours[0]->count == 1 && ours[1]->count == 1; });
+    ours[0]->sendLine("good day");
+    CHECK(second.hear() == "line good day\r");
+    runUntil(reactor, [&] { return ours[0]->count == 2 && ours[1]->count == 2; });
+    CHECK(ours[1]->all == "5:hello8:good day");
+    ours[0]->transport().abortConnection();
+    runUntil(reactor, [&] { return ours[0]->lost.has_value() && (!Side::value || clients.size() == 2); });
+    ours[1]->sendLine("he left");
+    CHECK(second.hear() == "line he left\r");
+  });
 }
