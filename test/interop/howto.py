@@ -348,6 +348,59 @@ def services(folder):
             check(status == 404, f"service: {path} gives {status}")
 
 
+# ---- AMP
+
+REGISTRAR = """
+from command_client import RegisterUser, UsernameUnavailable
+from twisted.internet import protocol, reactor
+from twisted.protocols.amp import AMP
+
+class Registrar(AMP):
+    def register(self, username, publickey):
+        registered.append((username, publickey))
+        if len(registered) > 1:
+            raise UsernameUnavailable("alice is here already")
+        return {"uid": 7}
+    RegisterUser.responder(register)
+
+registered = []
+reactor.listenTCP(8750, protocol.Factory.forProtocol(Registrar))
+reactor.run()
+"""
+
+
+def amp(folder):
+    for name in "basic_client.py", "basic_server.tac":
+        shutil.copy(LISTINGS / "amp" / name, folder)
+    # As it has to be for Debian's Twisted.
+    text = (LISTINGS / "amp/command_client.py").read_text()
+    (folder / "command_client.py").write_text(re.sub(r'"(username|publickey|uid|username-unavailable|ssh-rsa [^"]*)"', r'b"\1"', text))
+
+    def run(command, status, says):
+        with Program(command, folder) as program:
+            check(program.shows(says) and program.process.wait(30) == status, f"{program.name}: {program.output()}")
+
+    def ask():
+        talker = Talker(8750)
+        talker.say(b"\0\4_ask\0\0011\0\10_command\0\14RegisterUser\0\0")
+        heard = b""
+        while not heard.endswith(b"\0\0"):
+            heard += talker.file.read(1)
+        talker.close()
+        return heard[:heard.index(b"_error_description")]  # which has a bytes' repr in theirs
+
+    same("basic_server", ours(["basic_server"]), twistd("basic_server.tac"), [8750], ask, folder, b"UNHANDLED")
+    with serving(ours(["basic_server"]), folder, 8750):
+        run(ours(["basic_client"]), 0, "^$")
+        run(ours(["command_client"]), 1, "RegisterUser")
+        run(python("-c", "import basic_client; basic_client.main()"), 0, "")
+        run(python("-c", "import command_client; command_client.main()"), 0, "UnhandledCommand")
+    with serving(python("-c", REGISTRAR), folder, 8750):
+        run(ours(["command_client"]), 0, "^Registration result: 7\n$")
+        run(ours(["command_client"]), 0, "^The name is taken\n$")
+    run(ours(["basic_client"]), 1, "refused")
+
+
 # ---- Small servers and clients, which the howtos show without a file: against a socket
 
 def small(folder):
@@ -386,7 +439,7 @@ def main():
         check(False, f"no Twisted examples in {DOCS}: run test/run, which fetches them")
         return
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    for part in finger, chats, numbers, calculus, services, small:
+    for part in finger, chats, numbers, calculus, services, amp, small:
         with tempfile.TemporaryDirectory() as name:
             part(pathlib.Path(name))
 
