@@ -21,6 +21,7 @@
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/tls.hpp>
 #include <test/interop/interop.hpp>
+#include <test/support/amp_commands.hpp>
 #include <test/support/certificates.hpp>
 #include <test/support/process.hpp>
 
@@ -30,38 +31,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-struct ZeroDivisionError : std::runtime_error {
-  using runtime_error::runtime_error;
-};
-struct Die : std::runtime_error {
-  using runtime_error::runtime_error;
-};
-
-struct Sum {
-  static constexpr std::string_view commandName = "Sum";
-  struct Arguments {
-    std::int64_t a, b;
-  };
-  struct Response {
-    std::int64_t total;
-  };
-  static constexpr auto arguments = amp::fields(amp::field("a", &Arguments::a), amp::field("b", &Arguments::b));
-  static constexpr auto response = amp::fields(amp::field("total", &Response::total));
-};
-struct Divide {
-  static constexpr std::string_view commandName = "Divide";
-  struct Arguments {
-    std::int64_t numerator, denominator;
-  };
-  struct Response {
-    double result;
-  };
-  static constexpr auto arguments =
-      amp::fields(amp::field("numerator", &Arguments::numerator), amp::field("denominator", &Arguments::denominator));
-  static constexpr auto response = amp::fields(amp::field("result", &Response::result));
-  static constexpr auto errors =
-      amp::errors(amp::error<ZeroDivisionError>("ZERO_DIVISION"), amp::fatalError<Die>("DIE"));
-};
 struct Later {
   static constexpr std::string_view commandName = "Later";
   struct Arguments {

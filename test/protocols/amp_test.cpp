@@ -24,48 +24,19 @@
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/testing/pump.hpp>
 #include <reactor/testing/string_transport.hpp>
+#include <test/support/amp_commands.hpp>
 #include <test/support/certificates.hpp>
 
 using namespace torsion;
+using namespace torsion::test;
 using namespace std::string_literals;
 
 namespace {
 
-struct ZeroDivisionError : std::runtime_error {
-  using runtime_error::runtime_error;
-};
-struct DeathThreat : std::runtime_error {
-  using runtime_error::runtime_error;
-};
 struct Undeclared : std::runtime_error {
   using runtime_error::runtime_error;
 };
 
-struct Sum {
-  static constexpr std::string_view commandName = "Sum";
-  struct Arguments {
-    std::int64_t a, b;
-  };
-  struct Response {
-    std::int64_t total;
-  };
-  static constexpr auto arguments = amp::fields(amp::field("a", &Arguments::a), amp::field("b", &Arguments::b));
-  static constexpr auto response = amp::fields(amp::field("total", &Response::total));
-};
-struct Divide {
-  static constexpr std::string_view commandName = "Divide";
-  struct Arguments {
-    std::int64_t numerator, denominator;
-  };
-  struct Response {
-    double result;
-  };
-  static constexpr auto arguments =
-      amp::fields(amp::field("numerator", &Arguments::numerator), amp::field("denominator", &Arguments::denominator));
-  static constexpr auto response = amp::fields(amp::field("result", &Response::result));
-  static constexpr auto errors =
-      amp::errors(amp::error<ZeroDivisionError>("ZERO_DIVISION"), amp::fatalError<DeathThreat>("DEATH"));
-};
 struct Hello {
   static constexpr std::string_view commandName = "hello";
   struct Arguments {
@@ -101,7 +72,7 @@ struct Math : amp::AMP {
   Math() {
     respond<Sum>([](Sum::Arguments a) { return Sum::Response{a.a + a.b}; });
     respond<Divide>([](Divide::Arguments a) {
-      if (a.numerator == 13) throw DeathThreat("die");
+      if (a.numerator == 13) throw Die("die");
       if (a.numerator == 14) throw Undeclared("what is this?");
       if (a.denominator == 0) throw ZeroDivisionError("division by zero");
       return Divide::Response{double(a.numerator) / double(a.denominator)};
@@ -256,7 +227,7 @@ TEST_CASE("AMP: a fatal error closes after the answer") {
   auto first = t.client->callRemote<Divide>({13, 1});
   auto after = t.client->callRemote<Sum>({1, 2});
   t.pump.flush();
-  failureResultOf<DeathThreat>(first);
+  failureResultOf<Die>(first);
   failureResultOf<ConnectionDone>(after);
   CHECK_FALSE(t.pump.connected());
   CHECK(t.server->lost->check<amp::RemoteAmpError>());
