@@ -25,9 +25,9 @@ class UniqueFunction<R(Args...)> {
 
   template <class F>
     requires(!std::is_same_v<std::remove_cvref_t<F>, UniqueFunction> &&
-             std::is_invocable_r_v<R, std::remove_cvref_t<F>&, Args...>)
+             std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
   UniqueFunction(F&& f) {
-    using Callable = std::remove_cvref_t<F>;
+    using Callable = std::decay_t<F>;
     if constexpr (fitsInline<Callable>()) {
       ::new (static_cast<void*>(store_)) Callable(std::forward<F>(f));
     } else {

@@ -12,9 +12,9 @@ namespace torsion {
 
 /// A Deferred that has fired with `value`.
 template <class T>
-Deferred<std::decay_t<T>> succeed(T&& value, std::source_location where = std::source_location::current()) {
-  Deferred<std::decay_t<T>> deferred(where);
-  deferred.callback(std::forward<T>(value));
+Deferred<T> succeed(T value, std::source_location where = std::source_location::current()) {
+  Deferred<T> deferred(where);
+  deferred.callback(std::move(value));
   return deferred;
 }
 inline Deferred<void> succeed(std::source_location where = std::source_location::current()) {

@@ -1,6 +1,7 @@
 // Protocol and Factory: what users write. A Protocol handles one connection; a Factory makes one for each.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <type_traits>
@@ -13,6 +14,24 @@
 #include <reactor/transport.hpp>
 
 namespace torsion {
+
+/// A callback that keeps a protocol alive; see Protocol::hold. It can go wherever an F can.
+template <class F>
+class Held {
+ public:
+  using Wrapped = F;
+  Held(std::shared_ptr<Protocol> protocol, F f) : protocol_(std::move(protocol)), f_(std::move(f)) {}
+
+  template <class... Args>
+    requires std::is_invocable_v<F&, Args...>
+  decltype(auto) operator()(Args&&... args) {
+    return std::invoke(f_, std::forward<Args>(args)...);
+  }
+
+ private:
+  std::shared_ptr<Protocol> protocol_;
+  F f_;
+};
 
 /// One connection's worth of protocol (Twisted's Protocol). Derive from it and override what you need.
 /// The transport keeps it from makeConnection until connectionLost has returned; keep a shared_ptr to keep it longer.
@@ -51,10 +70,8 @@ class Protocol : public std::enable_shared_from_this<Protocol> {
   /// captures `this`:
   ///   d.addCallback(hold([this](std::string page) { transport().write(page); }));
   template <class F>
-  auto hold(F f) {
-    return [self = weak_from_this().lock(), f = std::move(f)](auto&&... args) mutable -> decltype(auto) {
-      return f(std::forward<decltype(args)>(args)...);
-    };
+  Held<F> hold(F f) {
+    return Held<F>(weak_from_this().lock(), std::move(f));
   }
 
  private:

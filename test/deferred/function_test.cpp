@@ -7,6 +7,10 @@
 
 using torsion::UniqueFunction;
 
+static int twice(int n) {
+  return 2 * n;
+}
+
 TEST_CASE("a UniqueFunction holds what moves only, small or large") {
   UniqueFunction<int(int)> small = [p = std::make_unique<int>(3)](int n) { return *p + n; };
   CHECK(small(1) == 4);
@@ -20,6 +24,11 @@ TEST_CASE("a UniqueFunction holds what moves only, small or large") {
   CHECK(moved(2) == 10);
   small = std::move(moved);
   CHECK(small(2) == 10);
+}
+
+TEST_CASE("a UniqueFunction takes a function by its name") {
+  UniqueFunction<int(int)> f = twice;
+  CHECK(f(21) == 42);
 }
 
 TEST_CASE("a UniqueFunction passes references and move-only arguments") {

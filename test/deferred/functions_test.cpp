@@ -33,6 +33,8 @@ TEST_CASE("succeed and fail make fired Deferreds") {
   CHECK(outcome(succeed(1)) == "ok");
   CHECK(outcome(succeed()) == "ok");
   CHECK(outcome(succeed(std::make_unique<int>(1))) == "ok");
+  const std::string kept = "kept";
+  CHECK(outcome(succeed<std::string>(kept)) == "ok");
   CHECK(outcome(fail<int>(std::runtime_error("bad"))) == "bad");
   CHECK(outcome(fail<void>(std::runtime_error("bad"))) == "bad");
 }

@@ -132,6 +132,30 @@ TEST_CASE("hold keeps the protocol until the callback has run or been dropped") 
   CHECK(alive == 0);
 }
 
+TEST_CASE("a callback in hold goes wherever it could go by itself") {
+  auto protocol = std::make_shared<Protocol>();
+  std::string seen;
+  const auto chain = [&](Failure failure) {
+    fail<int>(std::move(failure))
+        .addErrback(protocol->hold([&](const ConnectionRefusedError&) {
+          seen += "refused ";
+          return 1;
+        }))
+        .addCallback(protocol->hold([](int n) { return succeed(n + 1); }))
+        .addErrback(protocol->hold([&](const Failure&) {
+          seen += "failed ";
+          return 0;
+        }))
+        .addBoth(protocol->hold([&](Result<int> result) { seen += std::to_string(result.value()); }))
+        .addBoth(protocol->hold([&] { seen += " ended"; }));
+  };
+  chain(ConnectionRefusedError("nobody listens"));
+  CHECK(seen == "refused 2 ended");
+  seen.clear();
+  chain(ConnectionDone());
+  CHECK(seen == "failed 0 ended");
+}
+
 TEST_CASE("a factory is started by its first user and stopped by its last") {
   struct Counting : Factory {
     std::shared_ptr<Protocol> buildProtocol(const Address&) override { return nullptr; }
