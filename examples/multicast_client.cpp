@@ -16,7 +16,7 @@ class MulticastPingClient : public DatagramProtocol {
     // As a member it hears its own ping, too.
     transport()
         .joinGroup("228.0.0.5")
-        .addCallback([this] { transport().write("Client: Ping", IPv4Address{"228.0.0.5", port_}); })
+        .addCallback(hold([this] { transport().write("Client: Ping", IPv4Address{"228.0.0.5", port_}); }))
         .addErrback([](const Failure& failure) {
           std::cerr << failure.getErrorMessage() << '\n';
           reactor().stop();

@@ -184,16 +184,14 @@ void AMP::commandReceived(Box box) {
   const std::string* ask = find(box, kAsk);
   if (ask && accepted_ && *find(box, kCommand) == kStartTLS) return startTLSAsked(*ask);
   ++unanswered_;
-  // Not hold(), whose callables do not go into addBoth.
-  dispatchCommand(box).addBoth(
-      [this, self = weak_from_this().lock(), tag = ask ? std::optional(*ask) : std::nullopt](Result<Box> result) {
-        --unanswered_;
-        if (tag) {
-          answer(*tag, std::move(result));
-        } else if (!result.ok()) {
-          unhandledError(result.failure());
-        }
-      });
+  dispatchCommand(box).addBoth(hold([this, tag = ask ? std::optional(*ask) : std::nullopt](Result<Box> result) {
+    --unanswered_;
+    if (tag) {
+      answer(*tag, std::move(result));
+    } else if (!result.ok()) {
+      unhandledError(result.failure());
+    }
+  }));
 }
 
 Deferred<Box> AMP::dispatchCommand(const Box& box) {

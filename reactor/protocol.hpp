@@ -15,12 +15,12 @@
 
 namespace torsion {
 
-/// A callback that keeps a protocol alive; see Protocol::hold. It can go wherever an F can.
+/// A callback that keeps something alive, such as a protocol; see Protocol::hold. It can go wherever an F can.
 template <class F>
 class Held {
  public:
   using Wrapped = F;
-  Held(std::shared_ptr<Protocol> protocol, F f) : protocol_(std::move(protocol)), f_(std::move(f)) {}
+  Held(std::shared_ptr<const void> kept, F f) : kept_(std::move(kept)), f_(std::move(f)) {}
 
   template <class... Args>
     requires std::is_invocable_v<F&, Args...>
@@ -29,7 +29,7 @@ class Held {
   }
 
  private:
-  std::shared_ptr<Protocol> protocol_;
+  std::shared_ptr<const void> kept_;
   F f_;
 };
 

@@ -12,6 +12,7 @@
 #include <deferred/deferred.hpp>
 #include <reactor/address.hpp>
 #include <reactor/interfaces.hpp>
+#include <reactor/protocol.hpp>
 
 namespace torsion {
 
@@ -122,10 +123,8 @@ class DatagramProtocol : public std::enable_shared_from_this<DatagramProtocol> {
 
   /// As Protocol::hold: wraps a callback so that this protocol lives until the callback has been run or dropped.
   template <class F>
-  auto hold(F f) {
-    return [self = weak_from_this().lock(), f = std::move(f)](auto&&... args) mutable -> decltype(auto) {
-      return f(std::forward<decltype(args)>(args)...);
-    };
+  Held<F> hold(F f) {
+    return Held<F>(weak_from_this().lock(), std::move(f));
   }
 
  private:
