@@ -58,18 +58,21 @@ struct Launch {
   int firstFree = 3;  // above all of the child's
   rlim_t descriptorLimit = 1024;
 
-  [[noreturn]] void run(int report) noexcept { ::_exit((fail(report, attempt(report)), 127)); }
+  [[noreturn]] void run(int report) noexcept {
+    const int error = attempt(report);
+    [[maybe_unused]] const ssize_t n = ::write(report, &error, sizeof error);
+    ::_exit(127);
+  }
 
  private:
-  void fail(int report, int error) noexcept {
-    [[maybe_unused]] const ssize_t n = ::write(report, &error, sizeof error);
-  }
+  // Gives errno; `report` may have another number then.
   int attempt(int& report) noexcept {
     for (int s = 1; s < NSIG; ++s) ::signal(s, SIG_DFL);
     if (terminal && ::setsid() < 0) return errno;
     // Out of the way of the child's numbers first, so that any permutation works; dup2 clears CLOEXEC.
-    report = ::fcntl(report, F_DUPFD_CLOEXEC, firstFree);
-    if (report < 0) return errno;
+    const int movedReport = ::fcntl(report, F_DUPFD_CLOEXEC, firstFree);
+    if (movedReport < 0) return errno;
+    report = movedReport;
     for (std::size_t i = 0; i < descriptors.size(); ++i) {
       moved[i] = ::fcntl(descriptors[i].second, F_DUPFD_CLOEXEC, firstFree);
       if (moved[i] < 0) return errno;

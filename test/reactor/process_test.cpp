@@ -124,6 +124,12 @@ TEST_CASE_FIXTURE(Fixture, "a program that cannot be run: the error names it, an
     CHECK(std::string(error.what()).find("/no/such/program") != std::string::npos);
   }
   CHECK_THROWS_AS(reactor.spawnProcess(protocol, "no_such_program"), std::system_error);
+  // Also where the child's descriptors take the number that the error was to be reported at.
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  ProcessOptions options;
+  for (int fd = 0; fd < 100; ++fd) options.childFDs[fd] = null;
+  CHECK_THROWS_AS(reactor.spawnProcess(protocol, "/no/such/program", {}, options), std::system_error);
+  ::close(null);
   CHECK(protocol->log.empty());
   CHECK(noChildren());
 }
