@@ -9,6 +9,10 @@
 namespace torsion {
 namespace {
 
+constexpr std::size_t kMaxSize = 4096;
+constexpr std::size_t kMaxOfHost = 180;
+constexpr std::size_t kMaxInAll = 3000;
+
 /// RFC 6265 5.1.4.
 bool pathMatches(std::string_view request, std::string_view cookie) {
   return request.starts_with(cookie) &&
@@ -116,6 +120,7 @@ void CookieJar::setCookieReceived(const URI& uri, std::string_view header, std::
   if (equals == pair.npos || trim(pair.substr(0, equals)).empty()) return;
   Cookie cookie{std::string(trim(pair.substr(0, equals))), std::string(trim(pair.substr(equals + 1))), uri.host,
                 std::string(defaultPath(uri))};
+  if (cookie.name.size() + cookie.value.size() > kMaxSize) return;
   bool maxAgeSeen = false;
   while (!rest.empty()) {
     const std::string_view part = nextPart();
@@ -143,6 +148,17 @@ void CookieJar::setCookieReceived(const URI& uri, std::string_view header, std::
     return;
   }
   set(std::move(cookie));
+  dropSurplus(uri.host, now);
+}
+
+void CookieJar::dropSurplus(const std::string& host, std::int64_t now) {
+  std::erase_if(cookies_, [now](const Cookie& c) { return c.expires && *c.expires <= now; });
+  // One was added: no more than one of each kind is too many.
+  const auto isOfHost = [&host](const Cookie& c) { return c.host == host; };
+  if (static_cast<std::size_t>(std::count_if(cookies_.begin(), cookies_.end(), isOfHost)) > kMaxOfHost) {
+    cookies_.erase(std::find_if(cookies_.begin(), cookies_.end(), isOfHost));
+  }
+  if (cookies_.size() > kMaxInAll) cookies_.erase(cookies_.begin());
 }
 
 std::string CookieJar::cookieHeader(const URI& uri, std::int64_t now) const {

@@ -33,7 +33,9 @@ class CookieJar {
   /// The value of the cookie that would be sent to `host`, for the path "/".
   std::optional<std::string_view> get(std::string_view name, std::string_view host) const;
 
-  /// Takes over a Set-Cookie header of the answer to a request for `uri`. One that makes no sense is ignored.
+  /// Takes over a Set-Cookie header of the answer to a request for `uri`. One that makes no sense, or has more than
+  /// 4,096 bytes of name and value, is ignored. Then those that are out of date go, and the oldest of what is more than
+  /// 180 of a host or 3,000 in all (RFC 6265, 6.1).
   void setCookieReceived(const URI& uri, std::string_view header, std::int64_t now = wallClock());
   /// "a=1; b=2": the Cookie header to send to `uri`; empty if there is none. Longer paths first, then the older ones.
   std::string cookieHeader(const URI& uri, std::int64_t now = wallClock()) const;
@@ -43,6 +45,7 @@ class CookieJar {
 
  private:
   static std::int64_t wallClock();
+  void dropSurplus(const std::string& host, std::int64_t now);
   std::vector<Cookie> cookies_;
 };
 

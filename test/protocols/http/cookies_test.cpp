@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <string>
+
 #include <protocols/http/cookies.hpp>
 
 using namespace torsion;
@@ -75,6 +77,39 @@ TEST_CASE("a cookie that would end its header or itself is refused") {
   }
   CHECK_THROWS_AS(jar.set("a=b", "1", "h.example"), InvalidRequest);
   CHECK(jar.empty());
+}
+
+TEST_CASE("a server cannot fill the jar") {
+  CookieJar jar;
+  SUBCASE("with many cookies: the oldest of its host go") {
+    jar.set("mine", "1", "other.example");
+    for (int i = 0; i < 200; ++i) jar.setCookieReceived(kPage, "c" + std::to_string(i) + "=x; path=/");
+    CHECK(jar.cookies().size() == 181);
+    CHECK(jar.get("mine", "other.example"));
+    CHECK_FALSE(jar.get("c19", "h.example"));
+    CHECK(jar.get("c20", "h.example"));
+    jar.setCookieReceived(kPage, "c20=y; path=/");
+    CHECK(jar.get("c21", "h.example"));
+  }
+  SUBCASE("under many names") {
+    for (int i = 0; i < 3010; ++i) {
+      jar.setCookieReceived(URI::parse("http://h" + std::to_string(i) + ".example/"), "c=x");
+    }
+    CHECK(jar.cookies().size() == 3000);
+    CHECK_FALSE(jar.get("c", "h9.example"));
+    CHECK(jar.get("c", "h10.example"));
+  }
+  SUBCASE("with large ones") {
+    jar.setCookieReceived(kPage, "c=" + std::string(4096, 'x'));
+    CHECK(jar.empty());
+    jar.setCookieReceived(kPage, "c=" + std::string(4095, 'x'));
+    CHECK(jar.cookies().size() == 1);
+  }
+  SUBCASE("what is out of date goes with the next") {
+    jar.setCookieReceived(kPage, "old=1; Max-Age=10", 1000);
+    jar.setCookieReceived(kPage, "new=1", 1010);
+    CHECK(jar.cookies().size() == 1);
+  }
 }
 
 TEST_CASE("dates of HTTP") {
