@@ -319,6 +319,9 @@ TEST_CASE_TEMPLATE("TCP: some megabytes from a producer, to a reader that stalls
     CHECK(c.peer.hear() == "producer paused");
     c.ours->transport().abortConnection();
     CHECK(c.peer.hear() == "producer stopped");
-    CHECK(c.peer.hear() == "lost ConnectionLost " + nothing);
+    // Linux may tell of the reset (EPOLLERR) before it tells that there is nothing more to read (EPOLLIN), and that
+    // Twisted takes for a clean close. It does so with a peer that is Python's, too.
+    const std::string lost = c.peer.hear();
+    CHECK((lost == "lost ConnectionLost " + nothing || lost == "lost ConnectionDone " + nothing));
   }
 }
