@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <deferred/detail/step.hpp>
 #include <deferred/failure.hpp>
 #include <deferred/function.hpp>
 #include <reactor/address.hpp>
@@ -19,7 +20,6 @@ namespace torsion {
 template <class F>
 class Held {
  public:
-  using Wrapped = F;
   Held(std::shared_ptr<const void> kept, F f) : kept_(std::move(kept)), f_(std::move(f)) {}
 
   template <class... Args>
@@ -32,6 +32,14 @@ class Held {
   std::shared_ptr<const void> kept_;
   F f_;
 };
+
+namespace detail {
+/// As an errback it catches what F does.
+template <class F>
+struct OneParameter<Held<F>> {
+  using Type = Caught<F>;
+};
+}  // namespace detail
 
 /// One connection's worth of protocol (Twisted's Protocol). Derive from it and override what you need.
 /// The transport keeps it from makeConnection until connectionLost has returned; keep a shared_ptr to keep it longer.

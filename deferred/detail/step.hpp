@@ -86,8 +86,7 @@ template <class T, class R>
 using After =
     std::conditional_t<Returned<std::remove_cvref_t<R>>::isFailure, T, typename Returned<std::remove_cvref_t<R>>::Type>;
 
-// ---- what an errback catches: Failure for all, else the type of its one parameter, or of that of the callable that it
-// says it wraps; NoCallback if that cannot be told
+// ---- what an errback catches: Failure for all, else the type of its one parameter; NoCallback if that cannot be told
 template <class F>
 struct OneParameter {
   using Type = NoCallback;
@@ -111,8 +110,6 @@ template <class F>
 auto caughtBy() {
   if constexpr (std::is_invocable_v<F&, Failure>) {
     return std::type_identity<Failure>();
-  } else if constexpr (requires { typename F::Wrapped; }) {
-    return caughtBy<typename F::Wrapped>();
   } else if constexpr (requires { &F::operator(); }) {
     return std::type_identity<typename OneParameter<decltype(&F::operator())>::Type>();
   } else {
