@@ -9,12 +9,12 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
-#include <string_view>
 #include <variant>
 
 #include <protocols/amp.hpp>
 #include <reactor/endpoints.hpp>
 #include <reactor/reactor.hpp>
+#include <test/support/amp_commands.hpp>
 
 #include "bench.hpp"
 #include "echo.hpp"
@@ -26,17 +26,7 @@ namespace {
 
 constexpr int kUnderWay = 50;
 
-struct Sum {
-  static constexpr std::string_view commandName = "Sum";
-  struct Arguments {
-    std::int64_t a, b;
-  };
-  struct Response {
-    std::int64_t total;
-  };
-  static constexpr auto arguments = amp::fields(amp::field("a", &Arguments::a), amp::field("b", &Arguments::b));
-  static constexpr auto response = amp::fields(amp::field("total", &Response::total));
-};
+using test::Sum;
 
 struct Math : amp::AMP {
   Math() {

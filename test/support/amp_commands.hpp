@@ -1,4 +1,4 @@
-// Commands for tests of AMP.
+// Commands for tests and benchmarks of AMP.
 #pragma once
 
 #include <cstdint>
