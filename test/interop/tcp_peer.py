@@ -54,6 +54,12 @@ def resume(session):
 
 
 @command
+def turn(session):
+    """Answers when the reactor has turned."""
+    session.say("turned")
+
+
+@command
 def timeout(session, seconds):
     """The peer's protocol gives up by Twisted's own means."""
     mixin = TimeoutMixin()

@@ -317,11 +317,14 @@ TEST_CASE_TEMPLATE("TCP: some megabytes from a producer, to a reader that stalls
     c.ours->transport().pauseProducing();
     c.peer.tell("produce " + std::to_string(size) + " push");
     CHECK(c.peer.hear() == "producer paused");
+    // Until nothing more goes: while they can send, it is 128 KiB a turn. A reset in the middle of that Twisted takes
+    // for a clean close now and then, also from Python: Linux may tell of the error before the end of what can be read.
+    for (std::size_t turn = 0; turn <= size / 131'072; ++turn) {
+      c.peer.tell("turn");
+      CHECK(c.peer.hear() == "turned");
+    }
     c.ours->transport().abortConnection();
     CHECK(c.peer.hear() == "producer stopped");
-    // Linux may tell of the reset (EPOLLERR) before it tells that there is nothing more to read (EPOLLIN), and that
-    // Twisted takes for a clean close. It does so with a peer that is Python's, too.
-    const std::string lost = c.peer.hear();
-    CHECK((lost == "lost ConnectionLost " + nothing || lost == "lost ConnectionDone " + nothing));
+    CHECK(c.peer.hear() == "lost ConnectionLost " + nothing);
   }
 }
