@@ -35,7 +35,7 @@ class CookieJar {
 
   /// Takes over a Set-Cookie header of the answer to a request for `uri`. One that makes no sense, or has more than
   /// 4,096 bytes of name and value, is ignored. Then those that are out of date go, and the oldest of what is more than
-  /// 180 of a host or 3,000 in all (RFC 6265, 6.1).
+  /// 180 of a host or 3,000 in all (RFC 6265, 6.1, wants room for 50 and 3,000 at least).
   void setCookieReceived(const URI& uri, std::string_view header, std::int64_t now = wallClock());
   /// "a=1; b=2": the Cookie header to send to `uri`; empty if there is none. Longer paths first, then the older ones.
   std::string cookieHeader(const URI& uri, std::int64_t now = wallClock()) const;
