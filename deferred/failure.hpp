@@ -78,6 +78,7 @@ class Failure {
  private:
   struct Trail;
   const void* find(const std::type_info& wanted) const noexcept;
+  void addToOwnTrail(const std::source_location& where);
   void refTrail() const noexcept;
   void unrefTrail() noexcept;
 

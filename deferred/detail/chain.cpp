@@ -97,8 +97,7 @@ class FireNode final : public Node {
       }
       chain.markTaken();
     } catch (...) {
-      chain.putFailure(Failure::current());
-      chain.failure().addToTrail(here);
+      chain.catchFailure(here);
     }
     letGo(chain, target);
     return {};
@@ -198,11 +197,11 @@ void Chain::moveResultTo(Chain& other) noexcept {
   other.clear();
   if (state_ == State::value) {
     if (ops_->relocate) {
-      ops_->relocate(slot_ + half_, other.slot_);
+      ops_->relocate(value_, other.slot_);
     } else {
-      std::memcpy(other.slot_, slot_ + half_, kSlotSize - half_);
+      std::memcpy(other.slot_, value_, static_cast<std::size_t>(slot_ + kSlotSize - value_));
     }
-    half_ = 0;
+    value_ = slot_;
     other.ops_ = ops_;
   }
   other.state_ = state_;
@@ -223,6 +222,11 @@ void Chain::fail(Failure failure) noexcept {
   fire();
 }
 
+void Chain::catchFailure(const std::source_location& where) noexcept {
+  putFailure(Failure::current());
+  failure().addToTrail(where);
+}
+
 void Chain::breakIfHopeless() noexcept {
   if (!called_ && firers_ == 0 && brokenDeferreds) fail(BrokenDeferred("nobody is left who could fire this Deferred"));
 }
@@ -230,8 +234,35 @@ void Chain::breakIfHopeless() noexcept {
 void Chain::runLinks() noexcept {
   // Twisted's Deferred._runCallbacks. One difference: a chain that one of its own callbacks pauses stops there.
   addFirer();
+  if (Jump jump = runToJump(); jump.chain) {
+    runJump(jump);
+  } else {
+    runEnded();
+    dropFirer();
+  }
+}
+
+Jump Chain::runToJump() noexcept {
+  running_ = true;
+  while (head_ && !paused_) {
+    if (Jump jump = unlinkFirst()->step(*this); jump.chain) return jump;
+  }
+  running_ = false;
+  return {};
+}
+
+void Chain::runEnded() noexcept {
+  // Links are in the list, running, or parked: now nothing lives in the arena.
+  if (!head_ && !parked_) used_ = 0;
+  if (failed()) {
+    handled_ = false;  // one that someone has seen and links have passed on is unhandled again
+    reportIfUnhandled();
+  }
+}
+
+void Chain::runJump(Jump jump) noexcept {
+  const std::size_t base = frames.size();  // where this run's frames begin
   Chain* current = this;
-  std::size_t base = SIZE_MAX;  // where this run's frames begin, once it has any
   // Gives up the chains that have handed their results up to a chain that turns out to be paused, as Twisted does.
   auto abandon = [&] {
     while (frames.size() > base && !frames.top().call) {
@@ -241,34 +272,27 @@ void Chain::runLinks() noexcept {
     }
   };
   for (;;) {
-    Jump jump;
-    while (current->head_ && !current->paused_) {
-      Node* node = current->unlinkFirst();
-      current->running_ = true;
-      jump = node->step(*current);
-      if (jump.chain) break;
-      current->running_ = false;
-    }
     if (jump.chain) {
       Chain& target = *jump.chain;
       if (jump.call && (!target.called_ || target.running_ || target.paused_)) {
         target.dropFirer();
-        current->running_ = false;
+        jump = current->runToJump();
         continue;
       }
       if (!jump.call) current->running_ = false;
-      if (base == SIZE_MAX) base = frames.size();
       frames.push({current, jump.call});
       current = &target;
-      if (!current->paused_) continue;
+      if (!current->paused_) {
+        jump = current->runToJump();
+        continue;
+      }
       abandon();
     } else {
-      current->handled_ = false;  // a failure that someone has seen and links have passed on is unhandled again
-      current->reportIfUnhandled();
+      current->runEnded();
     }
     for (;;) {
       current->dropFirer();
-      if (base == SIZE_MAX || frames.size() == base) return;
+      if (frames.size() == base) return;
       Frame below = frames.top();
       frames.pop();
       current = below.chain;
@@ -279,6 +303,7 @@ void Chain::runLinks() noexcept {
       if (!current->paused_) break;
       abandon();
     }
+    jump = current->runToJump();
   }
 }
 
@@ -370,6 +395,14 @@ void Chain::chainTo(Chain& target, const std::source_location& where) {
 }
 
 void Chain::lastOwnerGone() noexcept {
+  if (firers_ == 0 && bare()) [[likely]] {
+    if (state_ == State::value && ops_->destroy) {
+      die();
+    } else {
+      delete this;
+    }
+    return;
+  }
   // Nobody is left to cancel this chain, so it needs to own what it waits for no longer: that lives as long as someone
   // may fire it. A loop, since a million may wait in a row.
   Chain* chain = this;
@@ -404,6 +437,19 @@ void Chain::lastHoldGone() noexcept {
   dropWatcher();  // addHold's
 }
 
+inline void Chain::end() noexcept {
+  if (holds_ == 0) endResult();
+  unpark();
+  while (head_) unlinkFirst()->drop(*this);
+  canceller_.reset();
+}
+
+void Chain::endResult() noexcept {
+  if (state_ == State::failed && !handled_) reportUnhandled("Unhandled error in Deferred", failure(), made_);
+  markTaken();
+  if (Keeper* keeper = std::exchange(keeper_, nullptr)) keeper->release();
+}
+
 void Chain::die() noexcept {
   // Chains that die because this one does wait in a list for their turn, so that any number of them is no recursion.
   static constinit thread_local Chain* waiting = nullptr;
@@ -426,19 +472,6 @@ void Chain::die() noexcept {
     waiting = chain->nextDead_;
   }
   active = false;
-}
-
-void Chain::end() noexcept {
-  if (holds_ == 0) endResult();
-  unpark();
-  while (head_) unlinkFirst()->drop(*this);
-  canceller_.reset();
-}
-
-void Chain::endResult() noexcept {
-  if (state_ == State::failed && !handled_) reportUnhandled("Unhandled error in Deferred", failure(), made_);
-  markTaken();
-  if (Keeper* keeper = std::exchange(keeper_, nullptr)) keeper->release();
 }
 
 }  // namespace torsion::detail

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <new>
 #include <optional>
 #include <source_location>
@@ -32,7 +33,7 @@ struct Jump {
 
 // A link of a chain. step() runs it and drop() discards it; each disposes of the node itself.
 struct Node {
-  Node* next = nullptr;
+  Node* next;  // set by who adds it
   std::source_location where;
 
   explicit Node(const std::source_location& where) noexcept : where(where) {}
@@ -92,7 +93,8 @@ struct ValueOps {
 class Chain {
  public:
   static constexpr std::size_t kSlotSize = 64;
-  static constexpr std::size_t kArenaSize = 528;
+  static constexpr std::size_t kArenaSize = 504;
+  static constexpr std::size_t kArenaAlign = 8;
 
   Chain(const std::type_info& head, const std::source_location& made) noexcept : headType_(&head), made_(made) {
 #ifndef NDEBUG
@@ -109,7 +111,7 @@ class Chain {
   bool owned() const noexcept { return owners_ != 0; }
   void addFirer() noexcept { ++firers_; }
   void dropFirer() noexcept {
-    if (--firers_ == 0) lastFirerGone();
+    if (--firers_ == 0 && (owners_ == 0 || !called_)) lastFirerGone();
   }
   // Holds keep the result, so that a failure is not reported yet, and not the chain's life; see Hold.
   void addHold() noexcept {
@@ -133,10 +135,12 @@ class Chain {
   bool failed() const noexcept { return state_ == State::failed; }
   template <class V>
   V& value() noexcept {
-    if constexpr (fitsSlot<V>()) {
-      return *std::launder(reinterpret_cast<V*>(slot_ + half_));
+    if constexpr (isPlain<V>()) {
+      return *std::launder(reinterpret_cast<V*>(slot_));
+    } else if constexpr (fitsSlot<V>()) {
+      return *std::launder(reinterpret_cast<V*>(value_));
     } else {
-      return **std::launder(reinterpret_cast<V**>(slot_ + half_));
+      return **std::launder(reinterpret_cast<V**>(slot_));
     }
   }
   template <class V, class... A>
@@ -189,15 +193,20 @@ class Chain {
     return value<V>();
   }
   // Replaces the value, a V, by the W that make() returns, which may use the old one. Small ones are built in the other
-  // half of the slot, without another move.
+  // half of the slot, without another move; plain ones take the old one's place.
   template <class V, class W, class Make>
   void replaceValue(Make make) {
-    if constexpr (fitsHalf<V>() && fitsHalf<W>()) {
-      const auto other = static_cast<std::uint8_t>(half_ ^ (kSlotSize / 2));
-      ::new (static_cast<void*>(slot_ + other)) W(make());
-      value<V>().~V();
-      half_ = other;
-      ops_ = &kValueOps<W>;
+    if constexpr (isPlain<V>() && isPlain<W>()) {
+      W result(make());
+      ::new (static_cast<void*>(slot_)) W(std::move(result));
+      if constexpr (!std::is_same_v<V, W>) ops_ = &kValueOps<W>;
+    } else if constexpr (fitsHalf<V>() && fitsHalf<W>() && !isPlain<W>()) {
+      V& old = value<V>();
+      std::byte* const other = slot_ + (slot_ + kSlotSize / 2 - value_);
+      ::new (static_cast<void*>(other)) W(make());
+      old.~V();
+      value_ = other;
+      if constexpr (!std::is_same_v<V, W>) ops_ = &kValueOps<W>;
     } else {
       W result(make());
       putValue<W>(std::move(result));
@@ -214,22 +223,33 @@ class Chain {
   }
   // The failure stays, but someone has seen it: it is not reported as unhandled.
   void markHandled() noexcept { handled_ = true; }
+  // Fails with the exception being handled, which a callback added at `where` has thrown.
+  void catchFailure(const std::source_location& where) noexcept;
 
   // ---- links
+  // In the arena while there is room, which starts anew when a run has left nothing in it; then on the heap.
   template <class N, class... A>
   N* make(A&&... args) {
-    return ::new (allocate(sizeof(N), alignof(N))) N(std::forward<A>(args)...);
-  }
-  template <class N>
-  void dispose(N* node) noexcept {
-    node->~N();
-    auto* at = reinterpret_cast<std::byte*>(node);
-    if (at >= arena_ && at < arena_ + kArenaSize) {
-      // The arena starts anew whenever nothing lives in it.
-      if (--live_ == 0) used_ = 0;
-    } else {
-      ::operator delete(static_cast<void*>(node), std::align_val_t(alignof(N)));
+    constexpr std::size_t size = (sizeof(N) + kArenaAlign - 1) & ~(kArenaAlign - 1);
+    if constexpr (alignof(N) <= kArenaAlign) {
+      const std::size_t at = used_;
+      if (at + size <= kArenaSize) [[likely]] {
+        used_ = static_cast<std::uint16_t>(at + size);
+        return ::new (static_cast<void*>(arena_ + at)) N(std::forward<A>(args)...);
+      }
     }
+    N* node = new N(std::forward<A>(args)...);
+    ++outside_;
+    return node;
+  }
+  // Gives {}, for a step to end with.
+  template <class N>
+  Jump dispose(N* node) noexcept {
+    if (outside_ != 0) [[unlikely]] {
+      return disposeOutside(node);
+    }
+    node->~N();
+    return {};
   }
   // Of a node that was made outside any chain's memory.
   template <class N>
@@ -268,7 +288,7 @@ class Chain {
   // Marks the chain, which has its result, as fired.
   void markFired() noexcept {
     called_ = true;
-    canceller_.reset();
+    if (canceller_) canceller_.reset();
   }
   void fire() noexcept {
     markFired();
@@ -340,6 +360,11 @@ class Chain {
   static constexpr bool fitsHalf() {
     return fitsSlot<V>() && sizeof(V) <= kSlotSize / 2;
   }
+  // Copied as its bytes are, and always at the slot's beginning.
+  template <class V>
+  static constexpr bool isPlain() {
+    return fitsSlot<V>() && std::is_trivially_copyable_v<V>;
+  }
   template <class V>
   static void destroyValue(void* slot) noexcept {
     if constexpr (fitsSlot<V>()) {
@@ -367,21 +392,23 @@ class Chain {
   static constexpr ValueOps kValueOps = makeValueOps<V>();
   void clear() noexcept {
     if (state_ == State::value) {
-      if (ops_->destroy) ops_->destroy(slot_ + half_);
-      half_ = 0;
+      if (ops_->destroy) ops_->destroy(value_);
+      value_ = slot_;
     } else if (state_ == State::failed) {
       failure().~Failure();
     }
     state_ = State::empty;
   }
-  void* allocate(std::size_t size, std::size_t align) {
-    std::size_t at = (used_ + align - 1) & ~(align - 1);
-    if (at + size <= kArenaSize && align <= alignof(std::max_align_t)) {
-      used_ = static_cast<std::uint16_t>(at + size);
-      ++live_;
-      return arena_ + at;
+  template <class N>
+  [[gnu::noinline]] Jump disposeOutside(N* node) noexcept {
+    const void* at = node;
+    if (std::less_equal<>()(arena_, at) && std::less<>()(at, arena_ + kArenaSize)) {
+      node->~N();
+    } else {
+      --outside_;
+      delete node;
     }
-    return ::operator new(size, std::align_val_t(align));
+    return {};
   }
   Node* unlinkFirst() noexcept {
     Node* node = head_;
@@ -390,10 +417,18 @@ class Chain {
     return node;
   }
   void runLinks() noexcept;
+  // Runs links until one asks for a Jump, which leaves the chain running, or none may run now.
+  Jump runToJump() noexcept;
+  void runJump(Jump jump) noexcept;
+  void runEnded() noexcept;
   void refuseFire();
   void fail(Failure failure) noexcept;
   Jump cancelCoroutine();
   void reportIfUnhandled() noexcept;
+  // Has a value or nothing: there is nobody to tell when it ends.
+  bool bare() const noexcept {
+    return state_ != State::failed && !head_ && !parked_ && !waitsFor_ && !keeper_ && !canceller_ && watchers_ == 0;
+  }
   void lastOwnerGone() noexcept;
   void lastFirerGone() noexcept;
   void lastHoldGone() noexcept;
@@ -417,17 +452,17 @@ class Chain {
   bool dead_ = false;
   bool unclaimed_ = false;
   bool ownsWaitedFor_ = false;
-  std::uint8_t half_ = 0;  // where in the slot the value begins; see replaceValue
-  std::uint16_t used_ = 0;
-  std::uint16_t live_ = 0;
+  std::uint16_t used_ = 0;     // of the arena
+  std::uint32_t outside_ = 0;  // links on the heap
   Node* head_ = nullptr;
   Node** tail_ = &head_;
   Node* parked_ = nullptr;
   Chain* waitsFor_ = nullptr;
   Keeper* keeper_ = nullptr;
   Coroutine* coroutine_ = nullptr;
-  Chain* nextDead_ = nullptr;
-  const ValueOps* ops_ = nullptr;
+  Chain* nextDead_;
+  std::byte* value_ = slot_;  // where in the slot the value begins; see replaceValue
+  const ValueOps* ops_;       // the value's
   Canceller canceller_;
   const std::type_info* headType_;
   std::source_location made_;

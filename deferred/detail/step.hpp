@@ -217,24 +217,20 @@ class Step final : public Node {
       : Node(where), callback_(std::move(callback)), errback_(std::move(errback)) {}
 
   Jump step(Chain& chain) noexcept override {
-    execute(chain);
-    if (kMayWait && chain.waitsFor()) {
-      chain.park(*this);
-    } else {
-      chain.dispose(this);
+    if (chain.state() != State::value && chain.failed()) [[unlikely]] {
+      return stepFailed(chain);
     }
-    return {};
+    if constexpr (kHasCallback) runCallback(chain);
+    return leave(chain);
   }
   void drop(Chain& chain) noexcept override { chain.dispose(this); }
 
   // Runs the link on a chain that is idle. Gives no Jump: what it starts runs by itself.
   void execute(Chain& chain) noexcept {
     if (chain.failed()) {
-      if constexpr (kHasErrback) runErrback(chain);
-      if (chain.failed()) chain.failure().addToTrail(where);
+      passFailure(chain);
     } else if constexpr (kHasCallback) {
       runCallback(chain);
-      if (chain.failed()) chain.failure().addToTrail(where);
     }
   }
 
@@ -264,7 +260,24 @@ class Step final : public Node {
   static constexpr bool kMayWait = callbackWaits() || errbackWaits();
 
  private:
+  Jump leave(Chain& chain) noexcept {
+    if (kMayWait && chain.waitsFor()) {
+      chain.park(*this);
+      return {};
+    }
+    return chain.dispose(this);
+  }
+  // Apart, so that step() needs no stack frame where the callback needs none.
+  [[gnu::noinline]] Jump stepFailed(Chain& chain) noexcept {
+    passFailure(chain);
+    return leave(chain);
+  }
+  void passFailure(Chain& chain) noexcept {
+    if constexpr (kHasErrback) runErrback(chain);
+    if (chain.failed()) chain.failure().addToTrail(where);
+  }
   void runCallback(Chain& chain) noexcept {
+    using R = typename decltype(callbackReturn<T, Callback>())::type;
     try {
       if constexpr (std::is_void_v<T>) {
         chain.markTaken();
@@ -272,7 +285,6 @@ class Step final : public Node {
       } else if constexpr (callbackWaits()) {
         runInto<U>(chain, callback_, std::move(argument_.put(chain.takeValue<T>())));
       } else {
-        using R = typename decltype(callbackReturn<T, Callback>())::type;
         T& argument = chain.argument<T>();
         if constexpr (isValue<R>) {
           chain.replaceValue<T, U>([&]() -> R { return std::invoke(callback_, std::move(argument)); });
@@ -280,8 +292,12 @@ class Step final : public Node {
           runInto<U>(chain, callback_, std::move(argument));
         }
       }
+      // A failure that was returned, not thrown.
+      if constexpr (!isValue<R> && !std::is_void_v<R>) {
+        if (chain.failed()) chain.failure().addToTrail(where);
+      }
     } catch (...) {
-      chain.putFailure(Failure::current());
+      chain.catchFailure(where);
     }
   }
   void runErrback(Chain& chain) noexcept {

@@ -1,5 +1,8 @@
 // How often a chain allocates.
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -14,7 +17,8 @@ using namespace torsion;
 
 namespace {
 thread_local long allocations = 0;
-}
+thread_local long deallocations = 0;
+}  // namespace
 
 // The program's allocator, counting. ASan checks these too, since they stand on malloc.
 void* operator new(std::size_t size) {
@@ -29,15 +33,19 @@ void* operator new(std::size_t size, std::align_val_t align) {
   throw std::bad_alloc();
 }
 void operator delete(void* p) noexcept {
+  if (p) ++deallocations;
   std::free(p);
 }
 void operator delete(void* p, std::size_t) noexcept {
+  if (p) ++deallocations;
   std::free(p);
 }
 void operator delete(void* p, std::align_val_t) noexcept {
+  if (p) ++deallocations;
   std::free(p);
 }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept {
+  if (p) ++deallocations;
   std::free(p);
 }
 
@@ -121,6 +129,78 @@ TEST_CASE("a failure allocates its exception and its trail") {
   Failure failure(CancelledError{});
   CHECK(allocationsIn([&] { r.errback(std::move(failure)); }) == 1);
   d.addErrback([](const CancelledError&) { return 0; });
+}
+
+TEST_CASE("the memory of links that have run serves those that come after") {
+  Resolver<int> first;
+  auto d = first.deferred();
+  first.callback(0);
+  int runs = 0;
+  for (int i = 0; i < 100; ++i) {
+    Resolver<int> next;
+    d.addCallback([&, inner = next.deferred()](int) mutable { return std::move(inner); });
+    CHECK(allocationsIn([&] {
+            for (int j = 0; j < 5; ++j) d.addCallback([&](int n) { return ++runs, n; });
+          }) == 0);
+    next.callback(i);
+  }
+  CHECK(runs == 500);
+}
+
+TEST_CASE("a callback that always adds the next one takes no more memory") {
+  Deferred<int> d;
+  long most = 0;
+  struct Again {
+    Deferred<int>& d;
+    long& most;
+    long before = allocations - deallocations;
+    int operator()(int n) {
+      most = std::max(most, allocations - deallocations - before);
+      if (n < 1000) d.addCallback(*this);
+      return n + 1;
+    }
+  };
+  d.addCallback(Again{d, most});
+  d.callback(0);
+  CHECK(most <= 2);
+}
+
+TEST_CASE("more links than a chain has room for are freed as they run") {
+  auto token = std::make_shared<int>();
+  Deferred<int> d;
+  for (int i = 0; i < 100; ++i) d.addCallback([token](int n) { return n + 1; });
+  int last = 0;
+  d.addCallback([&](int n) {
+    last = n;
+    return n;
+  });
+  CHECK(token.use_count() == 101);
+  d.callback(0);
+  CHECK(last == 100);
+  CHECK(token.use_count() == 1);
+
+  Deferred<int> dropped;
+  for (int i = 0; i < 100; ++i) dropped.addCallback([token](int n) { return n; });
+  dropped = Deferred<int>();
+  CHECK(token.use_count() == 1);
+}
+
+TEST_CASE("a link of any alignment is at the right place") {
+  struct alignas(32) Wide {
+    int value = 1;
+  };
+  Deferred<int> d;
+  for (int i = 0; i < 20; ++i) {
+    d.addCallback([i, wide = Wide()](int n) {
+      CHECK(reinterpret_cast<std::uintptr_t>(&wide) % alignof(Wide) == 0);
+      return n + wide.value;
+    });
+    d.addCallback([x = 1.0L](int n) { return n + int(x); });
+  }
+  int last = 0;
+  d.addCallback([&](int n) { return last = n; });
+  d.callback(0);
+  CHECK(last == 40);
 }
 
 TEST_CASE("a Chain is at most 768 bytes") {
