@@ -8,7 +8,6 @@
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 #include <deferred/canceller.hpp>
 #include <deferred/detail/coroutine.hpp>

@@ -26,11 +26,6 @@ std::string typeName(const std::type_info& type) {
   return status == 0 ? name.get() : type.name();
 }
 
-// As ==, which compares names, since a type may have a type_info in each library. Most differ in their first letter.
-bool isSame(const std::type_info& a, const std::type_info& b) noexcept {
-  return &a == &b || (*a.name() == *b.name() && a == b);
-}
-
 std::string messageOf(const std::exception& exception) {
   const char* text = exception.what();
   return text ? text : "";
@@ -64,9 +59,11 @@ const void* Failure::find(const std::type_info& wanted) const noexcept {
   static_assert(sizeof(std::exception_ptr) == sizeof(void*));
   void* object = *reinterpret_cast<void* const*>(&exception_);
   if (!object) return nullptr;
-  // Where there is one base class, as in nearly all exceptions, it begins where the exception does.
+  // Where there is one base class, as in nearly all exceptions, it begins where the exception does. Types are the same
+  // if their names are, since each library may have a type_info of its own; most differ in the first letter.
+  const char first = *wanted.name();
   for (const std::type_info* is = &type();;) {
-    if (isSame(*is, wanted)) return object;
+    if (is == &wanted || (*is->name() == first && *is == wanted)) return object;
     const std::type_info& kind = typeid(*is);
     if (&kind == &typeid(abi::__si_class_type_info)) {
       is = static_cast<const abi::__si_class_type_info*>(is)->__base_type;

@@ -302,30 +302,31 @@ class Step final : public Node {
   }
   void runErrback(Chain& chain) noexcept {
     using E = Caught<Errback>;
-    if constexpr (std::is_same_v<E, Failure>) {
-      callErrback(chain, chain.takeFailure(), [](Failure& failure) -> Failure&& { return std::move(failure); });
-    } else {
+    if constexpr (!std::is_same_v<E, Failure>) {
       if (!chain.failure().template check<E>()) return;
-      callErrback(chain, chain.takeFailure(), [](Failure& failure) -> auto& {
-        if constexpr (std::is_invocable_v<Errback&, const E&>) {
-          return *failure.get<E>();
-        } else {
-          return const_cast<E&>(*failure.get<E>());
-        }
-      });
     }
-  }
-  template <class Get>
-  void callErrback(Chain& chain, Failure taken, Get get) noexcept {
-    Failure failure(taken);
+    const Failure failure = chain.takeFailure();
     try {
       if constexpr (errbackWaits()) {
-        runInto<U>(chain, errback_, get(failure_.put(std::move(taken))));
+        runInto<U>(chain, errback_, caught<E>(failure_.put(failure)));
+      } else if constexpr (!std::is_same_v<E, Failure> || std::is_invocable_v<Errback&, const Failure&>) {
+        runInto<U>(chain, errback_, caught<E>(failure));
       } else {
-        runInto<U>(chain, errback_, get(taken));
+        runInto<U>(chain, errback_, Failure(failure));
       }
     } catch (...) {
       chain.putFailure(currentFailure(&failure));
+    }
+  }
+  // What the errback gets of a failure.
+  template <class E, class F>
+  static decltype(auto) caught(F& failure) {
+    if constexpr (std::is_same_v<E, Failure>) {
+      return std::move(failure);
+    } else if constexpr (std::is_invocable_v<Errback&, const E&>) {
+      return *failure.template get<E>();
+    } else {
+      return const_cast<E&>(*failure.template get<E>());
     }
   }
 

@@ -242,6 +242,9 @@ void TimerQueue::unlink(Call& call) noexcept {
   }
   Links* const prev = call.prev;
   Links* const next = call.next;
+  // Many are cancelled in the order in which they were made, as of connections that come and go: the next one's turn,
+  // and with it that of the one after, is near.
+  __builtin_prefetch(next->next, 1);
   prev->next = next;
   next->prev = prev;
   if (prev == next) {  // both are the head of a slot that is empty now
