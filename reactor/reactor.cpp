@@ -295,15 +295,15 @@ ReactorImpl& implOf(Reactor& reactor) noexcept {
 Reactor& reactor() {
   if (detail::threadsReactor) return *detail::threadsReactor;
   // Not destroyed at exit: other threads and static objects may still use it.
-  static Reactor* const mainReactor = new Reactor(detail::mainThread);
+  static Reactor* const mainReactor = new Reactor(Reactor::MainThread());
   return *mainReactor;
 }
 
-Reactor::Reactor() : Reactor(std::this_thread::get_id()) {
+Reactor::Reactor() : impl_(new detail::ReactorImpl(*this, std::this_thread::get_id())) {
   outer_ = std::exchange(detail::threadsReactor, this);
 }
 
-Reactor::Reactor(std::thread::id thread) : impl_(new detail::ReactorImpl(*this, thread)) {}
+Reactor::Reactor(MainThread) : impl_(new detail::ReactorImpl(*this, detail::mainThread)) {}
 
 Reactor::~Reactor() {
   impl_->close();

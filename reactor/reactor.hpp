@@ -6,7 +6,6 @@
 #include <memory>
 #include <source_location>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -162,7 +161,8 @@ class Reactor final : public NetworkReactor,
   friend Reactor& reactor();
   friend detail::ReactorImpl& detail::implOf(Reactor& reactor) noexcept;
 
-  explicit Reactor(std::thread::id thread);
+  struct MainThread {};
+  explicit Reactor(MainThread);
   DelayedCall schedule(Duration delay, UniqueFunction<void()> f, std::source_location where) override;
   TriggerID addTrigger(Phase phase, SystemEvent event, Trigger trigger) override;
 

@@ -103,6 +103,8 @@ class Chain {
   }
   Chain(const Chain&) = delete;
   Chain& operator=(const Chain&) = delete;
+  static void* operator new(std::size_t size);
+  static void operator delete(void* chain) noexcept;
 
   void addOwner() noexcept { ++owners_; }
   void dropOwner() noexcept {
