@@ -156,7 +156,7 @@ class CancelNode final : public Node {
         chain.dispose(this);
         return {};
       }
-      if (cancelled.chain) {
+      if (cancelled) {
         chain.prepend(*this);
         return cancelled;
       }
@@ -188,7 +188,7 @@ class CancelNode final : public Node {
       chain.stopWaiting();
     }
     chain.dropFirer();
-    return awaited ? awaited->cancelJump() : Jump{};
+    return awaited ? awaited->cancelJump() : Jump();
   }
   Owner successor_;
 };
@@ -268,7 +268,7 @@ void Chain::breakIfHopeless() noexcept {
 void Chain::runLinks() noexcept {
   // Twisted's Deferred._runCallbacks. One difference: a chain that one of its own callbacks pauses stops there.
   addFirer();
-  if (Jump jump = runToJump(); jump.chain) {
+  if (Jump jump = runToJump()) {
     runJump(jump);
   } else {
     runEnded();
@@ -279,7 +279,7 @@ void Chain::runLinks() noexcept {
 Jump Chain::runToJump() noexcept {
   running_ = true;
   while (head_ && !paused_) {
-    if (Jump jump = unlinkFirst()->step(*this); jump.chain) return jump;
+    if (Jump jump = unlinkFirst()->step(*this)) return jump;
   }
   running_ = false;
   return {};
@@ -306,15 +306,15 @@ void Chain::runJump(Jump jump) noexcept {
     }
   };
   for (;;) {
-    if (jump.chain) {
-      Chain& target = *jump.chain;
-      if (jump.call && (!target.called_ || target.running_ || target.paused_)) {
+    if (jump) {
+      Chain& target = jump.chain();
+      if (jump.call() && (!target.called_ || target.running_ || target.paused_)) {
         target.dropFirer();
         jump = current->runToJump();
         continue;
       }
-      if (!jump.call) current->running_ = false;
-      frames.push({current, jump.call});
+      if (!jump.call()) current->running_ = false;
+      frames.push({current, jump.call()});
       current = &target;
       if (!current->paused_) {
         jump = current->runToJump();
@@ -351,9 +351,9 @@ void Chain::reportIfUnhandled() noexcept {
 
 void Chain::cancel() {
   checkThread();
-  if (Jump jump = cancelJump(); jump.chain) {
-    jump.chain->run();
-    jump.chain->dropFirer();
+  if (Jump jump = cancelJump()) {
+    jump.chain().run();
+    jump.chain().dropFirer();
   }
 }
 

@@ -24,11 +24,18 @@ namespace torsion::detail {
 class Chain;
 class Owner;
 
-// What a step asks the run loop to do next: run `chain` (it arrives held), then come back.
+// What a step asks the run loop to do next, if anything: run `chain` (it arrives held), then come back.
 // `call`: as if the step had called a function that runs that chain; else the step has handed its result over to it.
-struct Jump {
-  Chain* chain = nullptr;
-  bool call = false;
+class Jump {
+ public:
+  Jump() noexcept = default;
+  Jump(Chain* chain, bool call) noexcept : bits_(reinterpret_cast<std::uintptr_t>(chain) | (call ? 1 : 0)) {}
+  explicit operator bool() const noexcept { return bits_ != 0; }
+  Chain& chain() const noexcept { return *reinterpret_cast<Chain*>(bits_ & ~std::uintptr_t{1}); }
+  bool call() const noexcept { return (bits_ & 1) != 0; }
+
+ private:
+  std::uintptr_t bits_ = 0;  // both in one, since every step returns it
 };
 
 // A link of a chain. step() runs it and drop() discards it; each disposes of the node itself.
