@@ -209,7 +209,7 @@ def benchmarks(programs, port, tls):
                 "KJ (Cap'n Proto): promise.then, fulfilled when all were added, waited for; errbacks return the exception",
                 "std::function: a std::vector of them, filled and run; failure: std::exception_ptr thrown and caught at each step",
                 "Twisted: Python's Deferred; errbacks call Failure.trap",
-                "allocations and exceptions are a whole chain's",
+                "allocations and exceptions are a whole chain's; Torsion's takes the memory that the one before it has left",
             ],
         ),
         Benchmark(
