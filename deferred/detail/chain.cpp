@@ -5,9 +5,6 @@
 #include <cstring>
 #include <string>
 
-// There where AddressSanitizer is, which is to see a chain that is used after its end.
-extern "C" [[gnu::weak]] void __asan_init();
-
 namespace torsion::detail {
 
 namespace {
@@ -51,8 +48,19 @@ class FrameStack {
 
 constinit thread_local FrameStack frames;
 
-// Memory of chains that have ended, for those to come: malloc would take half the time of a short one. Outlives the
-// thread's other objects, which may hold chains; its owner empties and closes it.
+#if defined(__SANITIZE_ADDRESS__)  // GCC's
+constexpr bool kAddressSanitizer = true;
+#elif !defined(__clang__)
+constexpr bool kAddressSanitizer = false;
+#elif __has_feature(address_sanitizer)
+constexpr bool kAddressSanitizer = true;
+#else
+constexpr bool kAddressSanitizer = false;
+#endif
+
+// Memory of chains that have ended, for those to come: malloc would take half the time of a short one. None where
+// AddressSanitizer is to see a chain that is used after its end. Outlives the thread's other objects, which may hold
+// chains; its owner empties and closes it.
 struct Spares {
   static constexpr unsigned kMost = 16;
   void* chains[kMost];
@@ -62,7 +70,7 @@ struct Spares {
 constinit thread_local Spares spares = {};
 
 struct SparesOwner {
-  SparesOwner() noexcept { spares.limit = __asan_init ? 0 : Spares::kMost; }
+  SparesOwner() noexcept { spares.limit = kAddressSanitizer ? 0 : Spares::kMost; }
   ~SparesOwner() {
     spares.limit = 0;
     while (spares.count != 0) ::operator delete(spares.chains[--spares.count], sizeof(Chain));

@@ -226,6 +226,7 @@ def examine(program):
 
     # Memory: that of the pages in flight, and at most 2 KB a URL. (AddressSanitizer keeps what was freed.)
     if b"__asan_init" in program.read_bytes():
+        print(f"{name}: memory is not measured with AddressSanitizer")
         return
     with nginx() as base:
         status, last, little = peak(program, [base + "/small"] * 100, "--max", "10")
