@@ -64,9 +64,15 @@ long allocationsIn(F f) {
   return allocations - before;
 }
 
+// As long as it lives, a new chain finds no memory that an ended one has left.
+std::vector<Deferred<int>> takeSpares() {
+  return std::vector<Deferred<int>>(16);
+}
+
 }  // namespace
 
-TEST_CASE("a chain with ten callbacks allocates once at most") {
+TEST_CASE("a chain with ten callbacks allocates once") {
+  const auto taken = takeSpares();
   long a = 1, b = 2, sum = 0;
   CHECK(allocationsIn([&] {
           Resolver<int> r;
@@ -74,7 +80,7 @@ TEST_CASE("a chain with ten callbacks allocates once at most") {
           for (int i = 0; i < 10; ++i) d.addCallback([pa = &a, pb = &b](int n) { return n + int(*pa + *pb); });
           r.callback(0);
           std::move(d).addCallback([&](int n) { sum = n; });
-        }) <= 1);
+        }) == 1);
   CHECK(sum == 30);
 }
 
@@ -104,10 +110,11 @@ TEST_CASE("a callback added to a fired chain allocates nothing") {
         }) == 0);
 }
 
-TEST_CASE("returning a fired Deferred allocates that Deferred at most, awaiting one nothing") {
+TEST_CASE("returning a fired Deferred allocates that Deferred alone, awaiting one nothing") {
+  const auto taken = takeSpares();
   Deferred<int> d;
   d.addCallback([](int n) { return succeed(n); });
-  CHECK(allocationsIn([&] { d.callback(1); }) <= 1);
+  CHECK(allocationsIn([&] { d.callback(1); }) == 1);
   long inLoop = 0;
   auto run = [&]() -> Deferred<int> {
     int sum = 0;
