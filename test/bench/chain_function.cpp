@@ -10,7 +10,7 @@ int main() {
   using namespace bench;
   const long a = opaque(1L), b = opaque(2L), c = opaque(0L);
 
-  timeChains("int", 500000, [&](int i) {
+  timeChains("int", 2400000, [&](int i) {
     std::vector<std::function<int(int)>> chain;
     chain.reserve(kCallbacks);
     for (int k = 0; k < kCallbacks; ++k) chain.emplace_back(intStep(a, b));
@@ -25,10 +25,10 @@ int main() {
     for (auto& step : chain) value = step(std::move(value));
     return int(value.size());
   };
-  timeChains("string", 500000, [&](int) { return strings(kLong); });
-  timeChains("short", 500000, [&](int) { return strings(kShort); });
+  timeChains("string", 2400000, [&](int) { return strings(kLong); });
+  timeChains("short", 2400000, [&](int) { return strings(kShort); });
 
-  timeChains("failure", 10000, [&](int) {
+  timeChains("failure", 24000, [&](int) {
     std::exception_ptr failure = std::make_exception_ptr(Happened("it happened"));
     for (int k = 0; k < kCallbacks; ++k) {
       try {

@@ -11,7 +11,7 @@ int main() {
   kj::WaitScope waitScope(loop);
   const long a = opaque(1L), b = opaque(2L), c = opaque(0L);
 
-  timeChains("int", 200000, [&](int i) {
+  timeChains("int", 480000, [&](int i) {
     auto [promise, fulfiller] = kj::newPromiseAndFulfiller<int>();
     for (int k = 0; k < kCallbacks; ++k) promise = promise.then(intStep(a, b));
     fulfiller->fulfill(kj::cp(i));
@@ -24,11 +24,11 @@ int main() {
     fulfiller->fulfill(text);
     return int(promise.wait(waitScope).size());
   };
-  timeChains("string", 200000, [&](int) { return strings(kLong); });
-  timeChains("short", 200000, [&](int) { return strings(kShort); });
+  timeChains("string", 480000, [&](int) { return strings(kLong); });
+  timeChains("short", 480000, [&](int) { return strings(kShort); });
 
   // KJ's exceptions have one type and four kinds. An errback passes on what it does not want by returning it.
-  timeChains("failure", 20000, [&](int) {
+  timeChains("failure", 48000, [&](int) {
     auto [promise, fulfiller] = kj::newPromiseAndFulfiller<int>();
     for (int k = 0; k < kCallbacks; ++k) {
       promise = promise.catch_([a](kj::Exception&& e) -> kj::Promise<int> {

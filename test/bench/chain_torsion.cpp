@@ -8,7 +8,7 @@ int main() {
   using torsion::Deferred;
   const long a = opaque(1L), b = opaque(2L), c = opaque(0L);
 
-  timeChains("int", 500000, [&](int i) {
+  timeChains("int", 2400000, [&](int i) {
     Deferred<int> d;
     for (int k = 0; k < kCallbacks; ++k) d.addCallback(intStep(a, b));
     d.callback(i);
@@ -21,10 +21,10 @@ int main() {
     d.callback(text);
     return 1;
   };
-  timeChains("string", 500000, [&](int) { return strings(kLong); });
-  timeChains("short", 500000, [&](int) { return strings(kShort); });
+  timeChains("string", 2400000, [&](int) { return strings(kLong); });
+  timeChains("short", 2400000, [&](int) { return strings(kShort); });
 
-  timeChains("failure", 100000, [&](int) {
+  timeChains("failure", 480000, [&](int) {
     Deferred<int> d;
     for (int k = 0; k < kCallbacks; ++k) d.addErrback([a](const Expected&) { return int(a); });
     d.addErrback([](const torsion::Failure&) { return 1; });
