@@ -69,6 +69,13 @@ struct Spares {
 };
 constinit thread_local Spares spares = {};
 
+// Chains that die because another one does wait here for their turn, so that any number of them is no recursion.
+struct Dying {
+  Chain* first;
+  bool active;
+};
+constinit thread_local Dying dying = {};
+
 struct SparesOwner {
   SparesOwner() noexcept { spares.limit = kAddressSanitizer ? 0 : Spares::kMost; }
   ~SparesOwner() {
@@ -208,12 +215,14 @@ void* Chain::operator new(std::size_t size) {
 }
 
 void Chain::operator delete(void* chain) noexcept {
-  static thread_local SparesOwner owner;
-  if (spares.count < spares.limit) {
-    spares.chains[spares.count++] = chain;
-  } else {
-    ::operator delete(chain, sizeof(Chain));
+  if (spares.count >= spares.limit) {
+    static thread_local SparesOwner owner;  // opens them, the first time
+    if (spares.count >= spares.limit) {
+      ::operator delete(chain, sizeof(Chain));
+      return;
+    }
   }
+  spares.chains[spares.count++] = chain;
 }
 
 void setBrokenDeferreds(bool on) noexcept {
@@ -295,7 +304,7 @@ Jump Chain::runToJump() noexcept {
 
 void Chain::runEnded() noexcept {
   // Links are in the list, running, or parked: now nothing lives in the arena.
-  if (!head_ && !parked_) used_ = 0;
+  if (!head_ && !parked_) free_ = arena_;
   if (failed()) {
     handled_ = false;  // one that someone has seen and links have passed on is unhandled again
     reportIfUnhandled();
@@ -436,13 +445,23 @@ void Chain::chainTo(Chain& target, const std::source_location& where) {
   run();
 }
 
+// What die() does, for a chain that nobody knows any more and that has at most a value.
+inline void Chain::dieBare() noexcept {
+  if (state_ != State::value || !ops_->destroy) {
+    delete this;
+  } else if (dying.active) {
+    die();
+  } else {
+    dying.active = true;
+    ops_->destroy(value_);
+    delete this;
+    endDying();
+  }
+}
+
 void Chain::lastOwnerGone() noexcept {
   if (firers_ == 0 && bare()) [[likely]] {
-    if (state_ == State::value && ops_->destroy) {
-      die();
-    } else {
-      delete this;
-    }
+    dieBare();
     return;
   }
   // Nobody is left to cancel this chain, so it needs to own what it waits for no longer: that lives as long as someone
@@ -493,27 +512,24 @@ void Chain::endResult() noexcept {
 }
 
 void Chain::die() noexcept {
-  // Chains that die because this one does wait in a list for their turn, so that any number of them is no recursion.
-  static constinit thread_local Chain* waiting = nullptr;
-  static constinit thread_local bool active = false;
   if (dead_) return;
   dead_ = true;
   addWatcher();
-  if (active) {
-    nextDead_ = waiting;
-    waiting = this;
-    return;
+  nextDead_ = dying.first;
+  dying.first = this;
+  if (!dying.active) {
+    dying.active = true;
+    endDying();
   }
-  active = true;
-  Chain* chain = this;
-  for (;;) {
+}
+
+void Chain::endDying() noexcept {
+  while (Chain* chain = dying.first) {
+    dying.first = chain->nextDead_;
     chain->end();
     chain->dropWatcher();
-    if (!waiting) break;
-    chain = waiting;
-    waiting = chain->nextDead_;
   }
-  active = false;
+  dying.active = false;
 }
 
 }  // namespace torsion::detail

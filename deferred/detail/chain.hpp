@@ -100,7 +100,7 @@ struct ValueOps {
 class Chain {
  public:
   static constexpr std::size_t kSlotSize = 64;
-  static constexpr std::size_t kArenaSize = 504;
+  static constexpr std::size_t kArenaSize = 512;
   static constexpr std::size_t kArenaAlign = 8;
 
   Chain(const std::type_info& head, const std::source_location& made) noexcept : headType_(&head), made_(made) {
@@ -241,10 +241,10 @@ class Chain {
   N* make(A&&... args) {
     constexpr std::size_t size = (sizeof(N) + kArenaAlign - 1) & ~(kArenaAlign - 1);
     if constexpr (alignof(N) <= kArenaAlign) {
-      const std::size_t at = used_;
-      if (at + size <= kArenaSize) [[likely]] {
-        used_ = static_cast<std::uint16_t>(at + size);
-        return ::new (static_cast<void*>(arena_ + at)) N(std::forward<A>(args)...);
+      std::byte* const at = free_;
+      if (size <= static_cast<std::size_t>(arena_ + kArenaSize - at)) [[likely]] {
+        free_ = at + size;
+        return ::new (static_cast<void*>(at)) N(std::forward<A>(args)...);
       }
     }
     N* node = new N(std::forward<A>(args)...);
@@ -268,12 +268,16 @@ class Chain {
   void append(Node& node) noexcept {
     checkThread();
     node.next = nullptr;
-    *tail_ = &node;
-    tail_ = &node.next;
+    if (head_) {
+      last_->next = &node;
+    } else {
+      head_ = &node;
+    }
+    last_ = &node;
   }
   void prepend(Node& node) noexcept {
     node.next = head_;
-    if (!head_) tail_ = &node.next;
+    if (!head_) last_ = &node;
     head_ = &node;
   }
 
@@ -422,7 +426,6 @@ class Chain {
   Node* unlinkFirst() noexcept {
     Node* node = head_;
     head_ = node->next;
-    if (!head_) tail_ = &head_;
     return node;
   }
   void runLinks() noexcept;
@@ -442,6 +445,8 @@ class Chain {
   void lastFirerGone() noexcept;
   void lastHoldGone() noexcept;
   void die() noexcept;
+  void dieBare() noexcept;
+  static void endDying() noexcept;
   void end() noexcept;
   void endResult() noexcept;
   static const void* currentThread() noexcept;
@@ -461,10 +466,10 @@ class Chain {
   bool dead_ = false;
   bool unclaimed_ = false;
   bool ownsWaitedFor_ = false;
-  std::uint16_t used_ = 0;     // of the arena
   std::uint32_t outside_ = 0;  // links on the heap
   Node* head_ = nullptr;
-  Node** tail_ = &head_;
+  Node* last_;  // while there is a first one
+  std::byte* free_ = arena_;
   Node* parked_ = nullptr;
   Chain* waitsFor_ = nullptr;
   Keeper* keeper_ = nullptr;

@@ -454,6 +454,28 @@ TEST_CASE("200,000 nested Deferreds need no stack") {
   CHECK(cancelled == "!cancelled");
 }
 
+namespace {
+struct Pages {
+  std::unique_ptr<Deferred<Pages>> next;
+  std::shared_ptr<int> token;
+};
+}  // namespace
+
+TEST_CASE("200,000 Deferreds each in the value of the one before end without a stack") {
+  auto token = std::make_shared<int>();
+  onSmallStack([&] {
+    auto first = std::make_unique<Deferred<Pages>>();
+    first->callback(Pages{nullptr, token});
+    for (int i = 0; i < 200000; ++i) {
+      auto before = std::make_unique<Deferred<Pages>>();
+      before->callback(Pages{std::move(first), token});
+      first = std::move(before);
+    }
+    CHECK(token.use_count() == 200002);
+  });
+  CHECK(token.use_count() == 1);
+}
+
 // ---- chainDeferred
 
 TEST_CASE("chainDeferred fires another with the result") {
