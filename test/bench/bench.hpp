@@ -2,9 +2,11 @@
 // a figure to bench.py, and a count of allocations.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <ctime>
+#include <limits>
 
 namespace bench {
 
@@ -19,6 +21,19 @@ inline double wallTime() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return double(now.tv_sec) * 1e9 + double(now.tv_nsec);
+}
+
+/// CPU nanoseconds of the quickest of `times` calls of `work`, as Python's timeit takes it: whoever shares the core
+/// makes the others longer.
+template <class Work>
+double quickest(int times, Work work) {
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < times; ++i) {
+    const double start = cpuTime();
+    work();
+    least = std::min(least, cpuTime() - start);
+  }
+  return least;
 }
 
 /// The same value, of which the optimiser knows nothing.

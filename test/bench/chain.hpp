@@ -1,9 +1,7 @@
 // The work of the chain benchmarks, the same for every side, and the loop that times it.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -38,27 +36,23 @@ struct Expected : std::runtime_error {
   using runtime_error::runtime_error;
 };
 
-/// Runs `chain(i)` `count` times after a warm-up, in slices; reports CPU nanoseconds per callback in the quickest
-/// slice, as Python's timeit does, as `name`: whoever shares the core makes the others longer. Reports allocations and
-/// exceptions per chain as `name`_allocations and `name`_thrown.
+/// Runs `chain(i)` `count` times in slices, after a warm-up; reports CPU nanoseconds per callback in the quickest slice
+/// as `name`, and allocations and exceptions per chain as `name`_allocations and `name`_thrown.
 template <class Chain>
 void timeChains(const std::string& name, int count, Chain chain) {
   constexpr int kSlices = 48;
   const int each = count / kSlices;
   long sum = 0;
-  for (int i = 0; i < each; ++i) sum += chain(i);
-  const std::size_t allocationsBefore = allocations, thrownBefore = thrown;
-  double least = std::numeric_limits<double>::infinity();
-  for (int slice = 0; slice < kSlices; ++slice) {
-    const double start = cpuTime();
+  const auto slice = [&] {
     for (int i = 0; i < each; ++i) sum += chain(i);
-    least = std::min(least, cpuTime() - start);
-  }
-  opaque(sum);
+  };
+  slice();
+  const std::size_t allocationsBefore = allocations, thrownBefore = thrown;
+  report(name.c_str(), quickest(kSlices, slice) / each / kCallbacks);
   const double chains = double(each) * kSlices;
-  report(name.c_str(), least / each / kCallbacks);
   report((name + "_allocations").c_str(), double(allocations - allocationsBefore) / chains);
   report((name + "_thrown").c_str(), double(thrown - thrownBefore) / chains);
+  opaque(sum);
 }
 
 }  // namespace bench
