@@ -102,6 +102,7 @@ class ProtocolWrapper : public Protocol, public Transport, public HandshakeListe
 class WrappingFactory : public ClientFactory, public std::enable_shared_from_this<WrappingFactory> {
  public:
   std::shared_ptr<Protocol> buildProtocol(const Address& peer) override;
+  bool clientSpeaksFirst() const noexcept override { return factory_->clientSpeaksFirst(); }
   void startFactory() override { factory_->doStart(); }
   void stopFactory() override { factory_->doStop(); }
   void startedConnecting(Connector& connector) override;

@@ -54,6 +54,7 @@ class EndpointFactory final : public ClientFactory {
       return nullptr;
     }
   }
+  bool clientSpeaksFirst() const noexcept override { return wrapped_->clientSpeaksFirst(); }
   void startFactory() override { wrapped_->doStart(); }
   void stopFactory() override { wrapped_->doStop(); }
   void clientConnectionFailed(Connector&, const Failure& reason) override {

@@ -40,6 +40,8 @@ class TCPConnection final : public StreamConnection {
   /// For a client's: gets TCP_NODELAY, as a server's does, but not before it makes a difference. The first segment has
   /// nothing to wait for, and many clients send no second one.
   void delayNoDelay() noexcept { noDelayDue_ = true; }
+  /// Of a socket whose acknowledgements wait for something to go with; see connectTo.
+  void delayQuickAck() noexcept { quickAckDue_ = true; }
 
   void setTcpNoDelay(bool on) override {
     noDelayDue_ = false;
@@ -57,7 +59,12 @@ class TCPConnection final : public StreamConnection {
     return StreamConnection::transmit(data);
   }
 
+  void received() override {
+    if (std::exchange(quickAckDue_, false)) setOption(fd(), IPPROTO_TCP, TCP_QUICKACK, 1);
+  }
+
   bool noDelayDue_ = false;
+  bool quickAckDue_ = false;
   bool sent_ = false;
 };
 
@@ -114,6 +121,9 @@ class TCPConnector final : public StreamConnector {
                                                   error));
       }
     }
+    // Acknowledgements, the handshake's among them, now wait 40 ms and more for something to go with. That costs
+    // nothing until the server has answered what the client sends; then, if the connection goes on, they are as usual.
+    if (clientSpeaksFirst()) setOption(fd.get(), IPPROTO_TCP, TCP_QUICKACK, 0);
     attempt.connectTo(std::move(fd), address);
   }
 
@@ -121,6 +131,7 @@ class TCPConnector final : public StreamConnector {
                                        const std::source_location& where) override {
     auto* connection = new TCPConnection(reactor, std::move(fd), peer, where, self());
     connection->delayNoDelay();
+    if (clientSpeaksFirst()) connection->delayQuickAck();
     return Ref<StreamConnection>(*connection);
   }
 

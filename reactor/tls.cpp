@@ -704,6 +704,7 @@ class TLSFactory : public Base {
     std::shared_ptr<Protocol> wrapped = factory_->buildProtocol(peer);
     return wrapped ? wrap(std::move(wrapped)) : nullptr;
   }
+  bool clientSpeaksFirst() const noexcept override { return true; }
   void startFactory() override { factory_->doStart(); }
   void stopFactory() override { factory_->doStop(); }
 

@@ -147,10 +147,12 @@ class PageFetch final : public Factory, public std::enable_shared_from_this<Page
 
   Deferred<PageResponse> start(std::string_view url);
 
-  // ---- for HTTPPageGetter
   std::shared_ptr<Protocol> buildProtocol(const Address&) override {
     return std::make_shared<HTTPPageGetter>(shared_from_this());
   }
+  bool clientSpeaksFirst() const noexcept override { return true; }
+
+  // ---- for HTTPPageGetter
   /// False if nobody waits for the answer any more.
   bool connected(HTTPPageGetter& getter);
   std::string requestHead() const;

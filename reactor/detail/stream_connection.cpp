@@ -118,6 +118,7 @@ void StreamConnection::read() {
     // What comes after the socket was empty is an event of its own.
     readable_ = size == buffer.size() || hungUp_ || !shortReadEmpties_;
     if (!callProtocol([&] { protocol()->dataReceived({buffer.data(), size}); })) return;
+    received();
   }
   readSoon();
 }

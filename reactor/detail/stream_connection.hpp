@@ -105,6 +105,8 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   /// As recv(2) and send(2). receive() may call the protocol, and close the connection.
   virtual ssize_t receive(std::span<char> buffer);
   virtual ssize_t transmit(std::string_view data);
+  /// The protocol has got what receive() gave, and the connection goes on.
+  virtual void received() {}
   /// receive() gave all that was there if it did not fill the buffer. So it is with TCP.
   bool shortReadEmpties_ = true;
   std::size_t queued() const noexcept { return queue_.size() - sent_; }

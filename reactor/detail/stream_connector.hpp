@@ -35,6 +35,7 @@ class StreamConnector : public Connector, public ConnectionListener {
   virtual void begin(Attempt& attempt) = 0;
   virtual Ref<StreamConnection> makeConnection(ReactorImpl& reactor, UniqueFd fd, const Address& peer,
                                                const std::source_location& where) = 0;
+  bool clientSpeaksFirst() const noexcept { return factory_->clientSpeaksFirst(); }
   /// The connector as the owner of what it has begun.
   std::shared_ptr<StreamConnector> self() { return std::static_pointer_cast<StreamConnector>(shared_from_this()); }
 

@@ -36,10 +36,8 @@ class Pages {
     ++ended_;
     if (ended_ == kWarmUp) {
       cpu_ = cpuTime();
-      wall_ = wallTime();
     } else if (ended_ == wanted_) {
       report("cpu_us", (cpuTime() - cpu_) / 1e3 / double(wanted_ - kWarmUp));
-      report("rate", double(wanted_ - kWarmUp) / (wallTime() - wall_) * 1e9);
     }
     return ended_ == wanted_;
   }
@@ -50,7 +48,7 @@ class Pages {
 
  private:
   std::size_t wanted_, started_ = 0, ended_ = 0;
-  double cpu_ = 0, wall_ = 0;
+  double cpu_ = 0;
 };
 
 }  // namespace bench

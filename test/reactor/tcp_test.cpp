@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -707,6 +708,60 @@ TEST_CASE("a client's socket has TCP_NODELAY before it sends more than one small
   client.write("z");
   runUntil(t.reactor, [&] { return t.serverProtocol->bytes == first + 2; });
   CHECK_FALSE(isOn());
+}
+
+namespace {
+
+struct SpeaksFirst final : LoggingClientFactory {
+  using LoggingClientFactory::LoggingClientFactory;
+  bool clientSpeaksFirst() const noexcept override { return true; }
+};
+
+// The fields of linux/tcp.h's tcp_info that netinet/tcp.h's has not, or not by the same name.
+std::uint32_t tcpInfo(int fd, std::size_t offset) {
+  std::array<std::uint32_t, 64> info{};
+  socklen_t size = sizeof info;
+  REQUIRE(::getsockopt(fd, IPPROTO_TCP, TCP_INFO, info.data(), &size) == 0);
+  REQUIRE(size > offset);
+  return info[offset / sizeof(std::uint32_t)];
+}
+constexpr std::size_t kUnacked = 24, kSegsIn = 140;
+
+struct Packets {
+  std::uint32_t toServer = 0;  // when the client's first byte is there
+  std::uint32_t unacked = 0;   // of what the server has sent, when the client has it
+};
+template <class F>
+Packets packetsOf() {
+  Pair t;
+  Packets packets;
+  int fd = -1;
+  t.client.made = say;
+  t.server.received = [&](Protocol& p, std::string_view) {
+    fd = socketBetween(portOf(*t.port), std::get<IPv4Address>(p.transport().getPeer()).port);
+    packets.toServer = tcpInfo(fd, kSegsIn);
+    p.transport().write("y");
+  };
+  t.port = t.reactor.listenTCP(0, makeFactory(t.maker<Scripted>(t.serverProtocol, "srv", t.server)), 50, "127.0.0.1");
+  t.factory = std::make_shared<F>("cf", t.log, t.maker<Scripted>(t.clientProtocol, "cli", t.client));
+  t.connector = t.reactor.connectTCP("127.0.0.1", portOf(*t.port), t.factory);
+  runUntil(t.reactor, [&] { return t.clientProtocol && t.clientProtocol->bytes == 1; });
+  packets.unacked = tcpInfo(fd, kUnacked);
+  t.connector->disconnect();
+  t.runUntilOver();
+  return packets;
+}
+
+}  // namespace
+
+TEST_CASE("a client that speaks first takes a packet less to connect, and acknowledges answers as any other") {
+  const Packets usual = packetsOf<LoggingClientFactory>();
+  Packets fewer = packetsOf<SpeaksFirst>();
+  // On a machine that stood still for 200 ms the kernel has not waited.
+  for (int i = 0; i < 5 && fewer.toServer == usual.toServer; ++i) fewer = packetsOf<SpeaksFirst>();
+  CHECK(fewer.toServer == usual.toServer - 1);
+  CHECK(usual.unacked == 0);
+  CHECK(fewer.unacked == 0);
 }
 
 TEST_CASE("bytes that arrive together with the end of the stream are given before it") {

@@ -217,6 +217,23 @@ TEST_CASE("getPage: one that is connecting when its reactor goes fails") {
   failureResultOf<ConnectError>(std::move(d));
 }
 
+TEST_CASE("getPage: the factories that it connects with say that the client speaks first") {
+  MemoryReactor reactor;
+  reactor.addName("h.example", {"10.0.0.1"});
+  std::vector<Deferred<std::string>> pages;
+  for (const char* url : {"http://10.0.0.1/", "http://h.example/", "https://10.0.0.1/"}) {
+    pages.push_back(getPage(url, {}, reactor));
+  }
+  reactor.advance(0s);
+  const auto clients = reactor.tcpClients();
+  CHECK(clients.size() == pages.size());
+  for (const auto& client : clients) CHECK(client.factory->clientSpeaksFirst());
+  for (auto& page : pages) {
+    page.cancel();
+    page.addErrback([](const CancelledError&) { return std::string(); });
+  }
+}
+
 TEST_CASE_FIXTURE(Fixture, "getPage: the bytes of a request") {
   CHECK(get("/echo?x=1#frag") ==
         "\"GET /echo?x=1 HTTP/1.1\r\nHost: h.example\r\nUser-Agent: Torsion PageGetter\r\nConnection: close\r\n\r\n\"");
