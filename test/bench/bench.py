@@ -55,22 +55,26 @@ def alternating(sides):
     else the machine does may change."""
 
     def measured():
-        running = {side: subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for side, command in sides.items()}
-        for process in running.values():
-            process.send_signal(signal.SIGSTOP)
-        left = list(running.values())
-        while left:
-            for process in list(left):
-                process.send_signal(signal.SIGCONT)
-                try:
-                    process.wait(0.05)
-                    left.remove(process)
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGSTOP)
-        for side, process in running.items():
-            if process.returncode != 0:
-                sys.exit(f"{' '.join(sides[side])}: exit status {process.returncode}")
-        return {side: parsed(process.stdout.read()) for side, process in running.items()}
+        seen, left = {}, {}
+        try:
+            for side, command in sides.items():
+                left[side] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                left[side].send_signal(signal.SIGSTOP)
+            while left:
+                for side, process in list(left.items()):
+                    process.send_signal(signal.SIGCONT)
+                    try:
+                        process.wait(0.05)
+                    except subprocess.TimeoutExpired:
+                        process.send_signal(signal.SIGSTOP)
+                        continue
+                    if process.returncode != 0:
+                        sys.exit(f"{' '.join(sides[side])}: exit status {process.returncode}")
+                    seen[side] = parsed(left.pop(side).stdout.read())
+        finally:
+            for process in left.values():
+                process.kill()
+        return {side: seen[side] for side in sides}
 
     return measured
 
