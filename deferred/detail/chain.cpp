@@ -48,6 +48,13 @@ class FrameStack {
 
 constinit thread_local FrameStack frames;
 
+// Chains that die because another one does wait here for their turn, so that any number of them is no recursion.
+struct Dying {
+  Chain* first;
+  bool active;
+};
+constinit thread_local Dying dying = {};
+
 #if defined(__SANITIZE_ADDRESS__)  // GCC's
 constexpr bool kAddressSanitizer = true;
 #elif !defined(__clang__)
@@ -68,13 +75,6 @@ struct Spares {
   unsigned limit;
 };
 constinit thread_local Spares spares = {};
-
-// Chains that die because another one does wait here for their turn, so that any number of them is no recursion.
-struct Dying {
-  Chain* first;
-  bool active;
-};
-constinit thread_local Dying dying = {};
 
 struct SparesOwner {
   SparesOwner() noexcept { spares.limit = kAddressSanitizer ? 0 : Spares::kMost; }
