@@ -80,14 +80,17 @@ def alternating(sides):
 
 
 def compileTime(source):
-    """User time of compiling a program with the flags that the benchmarks have, without a cache."""
+    """User time of compiling a program with the flags that the benchmarks have, without a cache; the quickest of three."""
     compiler = [word for word in os.environ.get("CXX", "c++").split() if "ccache" not in word]
     command = [*compiler, "-std=c++20", "-O2", "-DNDEBUG", "-I", TOP, "-c", os.path.join(TOP, source), "-o", os.devnull]
-    process = subprocess.Popen(command, env={**os.environ, "CCACHE_DISABLE": "1"})
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{' '.join(command)}: failed")
-    return {"user": usage.ru_utime}
+    spent = []
+    for _ in range(3):
+        process = subprocess.Popen(command, env={**os.environ, "CCACHE_DISABLE": "1"})
+        _, status, usage = os.wait4(process.pid, 0)
+        if status != 0:
+            sys.exit(f"{' '.join(command)}: failed")
+        spent.append(usage.ru_utime)
+    return {"user": min(spent)}
 
 
 # glibc gives memory at the end of the heap back to the system and fetches it anew, for each record where chance puts
@@ -424,7 +427,10 @@ def benchmarks(programs, port, tls):
             {"user": ("compile", "s")},
             "Beast",
             [Target("user", 1.5)],
-            ["examples/getpage.cpp, the program of the README, and program_beast.cpp; to an object file, without a cache"],
+            [
+                "examples/getpage.cpp, the program of the README, and program_beast.cpp; to an object file, without a cache;"
+                " the quickest of three"
+            ],
         ),
     ]
 
