@@ -107,8 +107,8 @@ class Factory {
   /// A protocol for the new connection with `peer`, or null to refuse it. What it throws is logged, and refuses too.
   virtual std::shared_ptr<Protocol> buildProtocol(const Address& peer) = 0;
 
-  /// True if the client sends before the server does, as with HTTP and TLS. connectTCP then saves a packet: the end of
-  /// TCP's handshake goes with what the client sends. With any other protocol the server would hear nothing for 200 ms.
+  /// True if the client sends in connectionMade, as with HTTP and TLS. connectTCP then saves a packet: the end of TCP's
+  /// handshake goes with what the client sends. With any other protocol the server would hear nothing for 200 ms.
   virtual bool clientSpeaksFirst() const noexcept { return false; }
 
   /// Before the first, and after the last, port or connector that uses this factory.
