@@ -267,6 +267,13 @@ Deferred<void> Deferred<T>::chainDeferred(Resolver<T> target, Here where) && {
 
 namespace detail {
 
+template <class T>
+Deferred<T> keepUntilFired(Deferred<T> deferred, std::shared_ptr<void> kept) {
+  Chain& chain = deferred.chain();
+  if (!chain.idle()) chain.append(*chain.make<KeepNode>(std::move(kept), chain.made()));
+  return deferred;
+}
+
 TimeoutError timeoutError(Duration limit);
 
 // The two links that addTimeout adds, and the timer between them.

@@ -10,11 +10,51 @@
 
 namespace torsion {
 
+template <class T>
+class Deferred;
 template <class Signature>
 class UniqueFunction;
 
+namespace detail {
+
+template <class T>
+inline constexpr bool isDeferred = false;
+template <class T>
+inline constexpr bool isDeferred<Deferred<T>> = true;
+
+// Gives `deferred`, which keeps `kept` until it has fired. In deferred.hpp.
+template <class T>
+Deferred<T> keepUntilFired(Deferred<T> deferred, std::shared_ptr<void> kept);
+
+// True of a callable that may be a lambda coroutine with captures: they live in the callable, which must therefore stay
+// until the Deferred that it returned has fired.
+template <class F, class... A>
+constexpr bool mayBeCoroutine() {
+  return isDeferred<std::invoke_result_t<F&, A...>> && std::is_class_v<F> && !std::is_empty_v<F>;
+}
+
+// Such a callable, kept for as long as that takes, also when this is gone by then.
+template <class F>
+class KeptCallable {
+ public:
+  template <class G>
+  explicit KeptCallable(G&& f) : f_(std::make_shared<F>(std::forward<G>(f))) {}
+  template <class... A>
+  auto operator()(A&&... args) {
+    const std::shared_ptr<F> f = f_;
+    return keepUntilFired((*f)(std::forward<A>(args)...), f);
+  }
+
+ private:
+  std::shared_ptr<F> f_;
+};
+
+}  // namespace detail
+
 /// Holds any callable R(Args...), also a move-only one. A callable of up to 40 bytes that moves without throwing is
-/// kept inside, a larger one on the heap. Calling an empty one is undefined; test it with `if (f)`.
+/// kept inside, a larger one on the heap. Empty without one, and of a null pointer or an empty std::function; calling
+/// an empty one is undefined; test it with `if (f)`. It may be assigned to and reset while what it held is destroyed. A
+/// callable that returns a Deferred stays until that has fired: it may be a lambda coroutine, whose captures it holds.
 template <class R, class... Args>
 class UniqueFunction<R(Args...)> {
  public:
@@ -28,29 +68,32 @@ class UniqueFunction<R(Args...)> {
              std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
   UniqueFunction(F&& f) {
     using Callable = std::decay_t<F>;
-    if constexpr (fitsInline<Callable>()) {
-      ::new (static_cast<void*>(store_)) Callable(std::forward<F>(f));
+    if constexpr (detail::mayBeCoroutine<Callable, Args...>()) {
+      put<detail::KeptCallable<Callable>>(std::forward<F>(f));
+    } else if constexpr (std::is_constructible_v<Callable, std::nullptr_t> &&
+                         std::is_constructible_v<bool, Callable&>) {
+      Callable callable(std::forward<F>(f));
+      if (static_cast<bool>(callable)) put<Callable>(std::move(callable));
     } else {
-      ::new (static_cast<void*>(store_)) Callable*(new Callable(std::forward<F>(f)));
+      put<Callable>(std::forward<F>(f));
     }
-    ops_ = &kOps<Callable>;
   }
 
   UniqueFunction(UniqueFunction&& other) noexcept { take(other); }
   UniqueFunction& operator=(UniqueFunction&& other) noexcept {
     if (this != &other) {
-      reset();
+      UniqueFunction old(std::move(*this));
       take(other);
     }
     return *this;
   }
-  ~UniqueFunction() { reset(); }
-
-  /// Destroys the callable. Safe while the callable's destructor touches this object.
-  void reset() noexcept {
+  ~UniqueFunction() {
     const Ops* ops = std::exchange(ops_, nullptr);
     if (ops && ops->destroy) ops->destroy(store_);
   }
+
+  /// Destroys the callable.
+  void reset() noexcept { UniqueFunction old(std::move(*this)); }
 
   R operator()(Args... args) { return ops_->call(store_, std::forward<Args>(args)...); }
   explicit operator bool() const noexcept { return ops_ != nullptr; }
@@ -62,6 +105,15 @@ class UniqueFunction<R(Args...)> {
     void (*destroy)(void*) noexcept;                  // null: there is nothing to do
   };
 
+  template <class Callable, class F>
+  void put(F&& f) {
+    if constexpr (fitsInline<Callable>()) {
+      ::new (static_cast<void*>(store_)) Callable(std::forward<F>(f));
+    } else {
+      ::new (static_cast<void*>(store_)) Callable*(new Callable(std::forward<F>(f)));
+    }
+    ops_ = &kOps<Callable>;
+  }
   void take(UniqueFunction& other) noexcept {
     ops_ = std::exchange(other.ops_, nullptr);
     if (!ops_) return;

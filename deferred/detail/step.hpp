@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <source_location>
 #include <tuple>
@@ -12,9 +13,6 @@
 #include <deferred/detail/chain.hpp>
 
 namespace torsion {
-
-template <class T>
-class Deferred;
 
 namespace detail {
 
@@ -392,6 +390,20 @@ class BothStep final : public Node {
 
   [[no_unique_address]] F f_;
   [[no_unique_address]] Argument<Result<T>, kMayWait> argument_;
+};
+
+// Keeps something until the chain has got so far.
+class KeepNode final : public Node {
+ public:
+  KeepNode(std::shared_ptr<void> kept, const std::source_location& where) noexcept
+      : Node(where), kept_(std::move(kept)) {}
+  Jump step(Chain& chain) noexcept override { return chain.dispose(this); }
+  void drop(Chain& chain) noexcept override { chain.dispose(this); }
+
+ private:
+  friend Chain;
+  ~KeepNode() = default;
+  std::shared_ptr<void> kept_;
 };
 
 // Adds a link, or runs it here and now where nothing can tell the difference.

@@ -1,10 +1,17 @@
 #include <deferred/function.hpp>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include <doctest/doctest.h>
 
+#include <deferred/deferred.hpp>
+
+using torsion::Deferred;
+using torsion::Resolver;
 using torsion::UniqueFunction;
 
 static int twice(int n) {
@@ -52,4 +59,89 @@ TEST_CASE("a UniqueFunction destroys what it holds, once") {
   g = [token] {};
   g = nullptr;
   CHECK(token.use_count() == 1);
+}
+
+TEST_CASE("a UniqueFunction made of nothing is empty") {
+  CHECK_FALSE(UniqueFunction<int(int)>(nullptr));
+  int (*none)(int) = nullptr;
+  CHECK_FALSE(UniqueFunction<int(int)>(none));
+  CHECK_FALSE(UniqueFunction<int(int)>(std::function<int(int)>()));
+  CHECK_FALSE(UniqueFunction<int(int)>(UniqueFunction<int(int)>()));
+  CHECK_FALSE(UniqueFunction<void(int)>(UniqueFunction<int(int)>()));
+  CHECK(UniqueFunction<int(int)>(std::function<int(int)>(twice))(2) == 4);
+}
+
+namespace {
+
+// Runs `last` when it is destroyed with that.
+struct AtEnd {
+  explicit AtEnd(std::function<void()> last) : last(std::move(last)) {}
+  AtEnd(AtEnd&& other) noexcept : last(std::exchange(other.last, nullptr)) {}
+  ~AtEnd() {
+    if (last) last();
+  }
+  std::function<void()> last;
+};
+
+}  // namespace
+
+TEST_CASE("a UniqueFunction may be assigned to while what it held is destroyed") {
+  UniqueFunction<int()> f;
+  const auto kept = std::make_shared<int>(5);
+  const auto assign = [&] { f = [kept] { return *kept; }; };
+  SUBCASE("by reset") {
+    f = [end = AtEnd(assign)] { return 1; };
+    f.reset();
+  }
+  SUBCASE("by the reset of one on the heap") {
+    f = [end = AtEnd(assign), bytes = std::string(20, 'x'), more = std::string(20, 'x')] { return 1; };
+    f.reset();
+  }
+  SUBCASE("by another assignment, which comes first") {
+    f = [end = AtEnd(assign)] { return 1; };
+    f = [] { return 2; };
+  }
+  REQUIRE(f);
+  CHECK(f() == 5);
+  f.reset();
+  CHECK(kept.use_count() == 1);
+}
+
+TEST_CASE("a UniqueFunction keeps a lambda coroutine until its Deferred has fired") {
+  Resolver<void> go;
+  const auto text = std::make_shared<std::string>("the captures");
+  std::string seen;
+  std::optional<UniqueFunction<void(std::string)>> f;
+  f.emplace(
+      [&seen, text, wait = std::make_shared<Deferred<void>>(go.deferred())](std::string argument) -> Deferred<void> {
+        try {
+          co_await std::move(*wait);
+        } catch (const torsion::BrokenDeferred&) {
+          co_return;
+        }
+        seen = *text + argument;
+      });
+  (*f)(" and the argument");
+  f.reset();
+  CHECK(text.use_count() == 2);
+  SUBCASE("which fires") {
+    go.callback();
+    CHECK(seen == "the captures and the argument");
+  }
+  SUBCASE("which nobody can fire any more") {
+    go = Resolver<void>();
+    CHECK(seen.empty());
+  }
+  CHECK(text.use_count() == 1);
+}
+
+TEST_CASE("a UniqueFunction gives on the Deferred of a callable that it keeps") {
+  Resolver<int> answer;
+  UniqueFunction<Deferred<int>()> f = [d = std::make_shared<Deferred<int>>(answer.deferred())] {
+    return std::move(*d);
+  };
+  int got = 0;
+  f().addCallback([&](int n) { got = n; });
+  answer.callback(3);
+  CHECK(got == 3);
 }
