@@ -5,7 +5,7 @@ build_packages="g++ meson ninja-build pkg-config python3 ca-certificates
   libboost1.81-dev libboost-url1.81-dev libboost-json1.81-dev libssl-dev libc-ares-dev libspdlog-dev libfmt-dev libcli11-dev libhiredis-dev"
 test_packages="$build_packages doctest-dev catch2 libgtest-dev openssl nginx iproute2 netcat-openbsd socat redis-server python3-twisted python3-service-identity
   python3-httpbin"
-ci_packages="$test_packages clang-19 clang-format-19 libclang-rt-19-dev llvm-19"
+ci_packages="$test_packages ccache debootstrap git clang-19 clang-format-19 libclang-rt-19-dev llvm-19"
 bench_packages="$build_packages libcapnp-dev libuv1-dev libcurl4-openssl-dev python3-twisted nginx"
 
 say() { printf '%s: %s\n' "$0" "$*" >&2; }
@@ -47,25 +47,35 @@ need() {
   rm -f "$log"
 }
 
-# build DIRECTORY [MESON_OPTION...] -- [TARGET...]: sets the directory up if it is not, and builds. Quiet unless something fails.
+# build DIRECTORY [MESON_OPTION...] -- [TARGET...]: sets the directory up, also one that was set up without these options, and builds. Quiet
+# unless something fails.
 build() {
-  local dir=$1 options=() log
+  local dir=$1 options=() new=() option log
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
   shift
+  for option in "${options[@]}"; do grep -qxF -e "$option" "$dir/options" 2>/dev/null || new+=("$option"); done
   log=$(mktemp)
   if [ ! -e "$dir/build.ninja" ]; then
     say "setting up $dir"
-    meson setup "$dir" "${options[@]}" </dev/null >"$log" 2>&1 || { cat "$log" >&2; rm -rf "$dir" "$log"; return 1; }
+    meson setup "$dir" "${options[@]}" </dev/null >"$log" 2>&1 ||
+      { cat "$log" >&2; rm -rf "$dir" "$log"; say "meson could not set $dir up (its words are above)"; return 1; }
+    new=("${options[@]}")
+  elif [ ${#new[@]} -gt 0 ]; then
+    say "setting up $dir with ${new[*]}"
+    # What it did not find then may be there by now.
+    meson configure "$dir" --clearcache "${new[@]}" </dev/null >"$log" 2>&1 ||
+      { cat "$log" >&2; rm -f "$log"; say "meson could not set $dir up (its words are above); remove it and run this again"; return 1; }
   fi
-  ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do' && { rm -f "$log"; return 0; }
+  [ ${#new[@]} = 0 ] || printf '%s\n' "${new[@]}" >>"$dir/options"
+  ninja -C "$dir" -n "$@" 2>&1 | grep -q 'no work to do' && { rm -f "$log"; return 0; }
   say "building in $dir"
   if [ -t 2 ]; then  # ninja's own line of progress
     rm -f "$log"
     ninja -C "$dir" "$@" </dev/null >&2
     return
   fi
-  ninja -C "$dir" "$@" </dev/null >"$log" 2>&1 || { grep -v '^\[' "$log" >&2; rm -f "$log"; return 1; }
+  ninja -C "$dir" "$@" </dev/null >"$log" 2>&1 || { grep -v '^\[' "$log" >&2; rm -f "$log"; say "ninja could not build in $dir"; return 1; }
   grep -A8 'warning:' "$log" >&2 || :
   rm -f "$log"
 }
