@@ -2,6 +2,9 @@
 
 #include <chrono>
 #include <sstream>
+#include <stdexcept>
+
+#include <deferred/detail/require.hpp>
 
 namespace torsion::detail {
 
@@ -9,6 +12,10 @@ TimeoutError timeoutError(Duration limit) {
   std::ostringstream text;
   text << "no result within " << std::chrono::duration<double>(limit).count() << " s";
   return TimeoutError(text.str());
+}
+
+void throwInvalidArgument(const char* message) {
+  throw std::invalid_argument(message);
 }
 
 }  // namespace torsion::detail

@@ -68,14 +68,13 @@ class UniqueFunction<R(Args...)> {
              std::is_invocable_r_v<R, std::decay_t<F>&, Args...>)
   UniqueFunction(F&& f) {
     using Callable = std::decay_t<F>;
-    if constexpr (detail::mayBeCoroutine<Callable, Args...>()) {
-      put<detail::KeptCallable<Callable>>(std::forward<F>(f));
-    } else if constexpr (std::is_constructible_v<Callable, std::nullptr_t> &&
-                         std::is_constructible_v<bool, Callable&>) {
+    using Kept =
+        std::conditional_t<detail::mayBeCoroutine<Callable, Args...>(), detail::KeptCallable<Callable>, Callable>;
+    if constexpr (std::is_constructible_v<Callable, std::nullptr_t> && std::is_constructible_v<bool, Callable&>) {
       Callable callable(std::forward<F>(f));
-      if (static_cast<bool>(callable)) put<Callable>(std::move(callable));
+      if (static_cast<bool>(callable)) put<Kept>(std::move(callable));
     } else {
-      put<Callable>(std::forward<F>(f));
+      put<Kept>(std::forward<F>(f));
     }
   }
 
@@ -93,7 +92,13 @@ class UniqueFunction<R(Args...)> {
   }
 
   /// Destroys the callable.
-  void reset() noexcept { UniqueFunction old(std::move(*this)); }
+  void reset() noexcept {
+    if (ops_ && ops_->destroy) {
+      const UniqueFunction old(std::move(*this));
+    } else {
+      ops_ = nullptr;
+    }
+  }
 
   R operator()(Args... args) { return ops_->call(store_, std::forward<Args>(args)...); }
   explicit operator bool() const noexcept { return ops_ != nullptr; }

@@ -5,6 +5,7 @@
 #include <source_location>
 #include <utility>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/function.hpp>
 
 namespace torsion {
@@ -79,9 +80,10 @@ class Time {
   virtual Duration seconds() const = 0;
 
   /// Calls f() once, `delay` from now, never before this returns. Equal times run in the order they were scheduled.
-  /// Throws std::invalid_argument for a negative delay.
+  /// Throws std::invalid_argument for a negative delay, and for an empty f.
   DelayedCall callLater(Duration delay, UniqueFunction<void()> f,
                         std::source_location where = std::source_location::current()) {
+    detail::require(f, "callLater: there is no function to call");
     return schedule(delay, std::move(f), where);
   }
 

@@ -261,11 +261,7 @@ void AMP::startTLSAsked(const std::string& tag) {
 }
 
 void AMP::beginTLS(const TLSOptions& options, Time& time) {
-  Transport& lower = transport();
   torsion::startTLS(*this, options, time);
-  // What has come behind the last box in clear is the peer's handshake; or else TLS refuses it.
-  const std::string rest = takeAll();
-  if (!rest.empty() && lower.protocol()) lower.protocol()->dataReceived(rest);
 }
 
 }  // namespace torsion::amp

@@ -27,6 +27,7 @@ void MessageReceiver::dataReceived(std::string_view data) {
   } else {
     input_ = joined += data;
   }
+  const auto self = weak_from_this().lock();  // a message may be the last that this lives for
   receiving_ = true;
   struct Keep {
     MessageReceiver& self;

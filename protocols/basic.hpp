@@ -41,6 +41,7 @@ class MessageReceiver : public Protocol {
   std::size_t maxLength() const noexcept { return maxLength_; }
 
   void dataReceived(std::string_view data) override;
+  std::string takeUnread() override { return takeAll(); }
 
   /// Stops receiving, in the middle of what came in, too, and tells the transport.
   void pauseProducing();

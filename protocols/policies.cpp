@@ -42,11 +42,12 @@ void TimeoutMixin::timeoutConnection() {
 // ---- ProtocolWrapper and WrappingFactory
 
 void ProtocolWrapper::handshakeCompleted() {
+  const auto kept = keepProtocol();
   if (auto* listener = dynamic_cast<HandshakeListener*>(protocol())) listener->handshakeCompleted();
 }
 
 void ProtocolWrapper::dataReceived(std::string_view data) {
-  if (protocol()) protocol()->dataReceived(data);
+  deliver(data);
 }
 
 void ProtocolWrapper::connectionLost(const Failure& reason) {
@@ -57,6 +58,7 @@ void ProtocolWrapper::connectionLost(const Failure& reason) {
       if (wrapper.protocol()) wrapper.protocol()->detachTransport();
     }
   } detach{*this};
+  const auto kept = keepProtocol();
   if (protocol()) protocol()->connectionLost(whyLost(reason));
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/detail/socket_address.hpp>
 #include <reactor/error.hpp>
@@ -75,6 +76,7 @@ struct Options {
 // `start` begins an attempt with the factory that it is given, and returns the connector.
 template <class F>
 Deferred<Connected> attempt(std::shared_ptr<Factory> factory, F&& start) {
+  detail::require(factory, "connect: there is no factory");
   Resolver<Connected> result;
   Deferred<Connected> deferred = result.deferred();
   auto connector = start(std::make_shared<EndpointFactory>(std::move(factory), result));

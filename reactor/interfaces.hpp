@@ -160,14 +160,18 @@ class ReactorCore {
     using Returned = std::invoke_result_t<F&>;
     static_assert(std::is_void_v<Returned> || std::is_same_v<Returned, Deferred<void>>,
                   "addSystemEventTrigger: the trigger returns nothing or Deferred<void>");
-    return addTrigger(phase, event, [f = std::move(f)]() mutable -> std::optional<Deferred<void>> {
-      if constexpr (std::is_void_v<Returned>) {
-        f();
-        return std::nullopt;
-      } else {
-        return f();
-      }
-    });
+    if constexpr (std::is_void_v<Returned>) {
+      UniqueFunction<void()> call(std::move(f));
+      detail::require(call, "addSystemEventTrigger: there is no function to call");
+      return addTrigger(phase, event, [call = std::move(call)]() mutable {
+        call();
+        return std::optional<Deferred<void>>();
+      });
+    } else {
+      Trigger trigger(std::move(f));
+      detail::require(trigger, "addSystemEventTrigger: there is no function to call");
+      return addTrigger(phase, event, std::move(trigger));
+    }
   }
   /// Throws std::invalid_argument for a trigger that was removed or has been called.
   virtual void removeSystemEventTrigger(TriggerID id) = 0;

@@ -113,7 +113,7 @@ class DNSResolver::Impl {
   // A socket of c-ares, which opens and closes it.
   struct Socket final : detail::Watcher {
     Socket(Impl& owner, ares_socket_t fd) : owner(owner), fd(fd) {}
-    ~Socket() { owner.core_.poller.remove(fd); }
+    ~Socket() { owner.core_.poller.remove(fd, *this); }
     void ready(std::uint32_t events) override { owner.ready(fd, events); }
     Impl& owner;
     const ares_socket_t fd;
@@ -166,7 +166,7 @@ class DNSResolver::Impl {
       // Where it cannot be watched the query times out.
       core_.poller.add(fd, events, *sockets_.emplace_back(std::make_unique<Socket>(*this, fd)));
     } else if (events != 0) {
-      core_.poller.change(fd, events);
+      core_.poller.change(fd, events, **at);
     } else {
       sockets_.erase(at);
     }

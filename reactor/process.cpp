@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/detail/pipe.hpp>
 #include <reactor/detail/reactor_impl.hpp>
@@ -286,7 +287,7 @@ class Process final : public ProcessTransport,
     if (reactor_.closing) {
       reap();
       if (pidfd_) {
-        reactor_.poller.remove(pidfd_.get());
+        reactor_.poller.remove(pidfd_.get(), *this);
         pidfd_.reset();
         pid_ = 0;
       }
@@ -400,7 +401,7 @@ class Process final : public ProcessTransport,
     } else {
       return false;
     }
-    reactor_.poller.remove(pidfd_.get());
+    reactor_.poller.remove(pidfd_.get(), *this);
     pidfd_.reset();
     pid_ = 0;
     return true;
@@ -533,6 +534,7 @@ std::shared_ptr<ProcessTransport> Reactor::spawnProcess(std::shared_ptr<ProcessP
                                                         const std::vector<std::string>& args,
                                                         const ProcessOptions& options, std::source_location where) {
   impl_->checkUsable();
+  detail::require(protocol, "spawnProcess: there is no protocol");
   const auto process = std::make_shared<detail::Process>(*impl_, std::move(protocol), executable, where);
   process->spawn(args, options);
   return process;

@@ -17,8 +17,10 @@ Protocol::~Protocol() {
 }
 
 void Protocol::makeConnection(Transport& transport) {
+  Transport::Handover handover(transport);
   attachTransport(transport);
   connectionMade();
+  handover.finish();
 }
 
 void Protocol::notifyOnDisconnect(UniqueFunction<void()> f) {
@@ -30,7 +32,10 @@ void Protocol::attachTransport(Transport& transport) noexcept {
   if (transport.protocol_ == this) return;
   const std::shared_ptr<Protocol> self = weak_from_this().lock();
   detachTransport();
-  if (transport.protocol_) transport.protocol_->detachTransport();
+  if (Protocol* const old = transport.protocol_) {
+    if (transport.handover_) transport.handover_->add(old->takeUnread());
+    old->detachTransport();
+  }
   transport_ = &transport;
   transport.protocol_ = this;
   transport.kept_ = self;

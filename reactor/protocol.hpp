@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -66,13 +67,20 @@ class Protocol : public std::enable_shared_from_this<Protocol> {
   /// Calls f() once the connection is gone, after connectionLost has returned. What it throws is logged.
   void notifyOnDisconnect(UniqueFunction<void()> f);
 
-  /// Called by transports: attaches `transport` and calls connectionMade().
+  /// Called by transports: attaches `transport` and calls connectionMade(). Called by a protocol that gives its
+  /// transport to another, `next->makeConnection(transport())`, from any callback: from then on that one is called. It
+  /// gets what the first has of the stream and did not deliver, too: when the call that this happens in returns to the
+  /// transport, or else after connectionMade().
   void makeConnection(Transport& transport);
   /// Called by transports: attaches `transport`, which keeps this protocol alive from now on, in place of the present
   /// one, and calls nothing. The protocol that `transport` fed before, if any, is left without one (startTLS).
   void attachTransport(Transport& transport) noexcept;
   /// Called by transports after connectionLost() has returned, and by ~Transport. May destroy this protocol.
   void detachTransport() noexcept;
+
+  /// Called when another protocol has taken the transport: for a protocol that keeps bytes until there are more of
+  /// them. Gives those that were not delivered, and forgets them.
+  virtual std::string takeUnread() { return {}; }
 
   /// Wraps a callback so that this protocol lives until the callback has been run or dropped. Use it wherever a lambda
   /// captures `this`:

@@ -2,12 +2,15 @@
 
 #include <csignal>
 #include <exception>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <deferred/detail/require.hpp>
+#include <deferred/detail/take.hpp>
 #include <reactor/cooperator.hpp>
 #include <reactor/detail/descriptor_set.hpp>
 #include <reactor/detail/reactor_impl.hpp>
@@ -22,16 +25,21 @@ namespace {
 
 const std::thread::id mainThread = std::this_thread::get_id();  // static initialization runs in it
 thread_local Reactor* threadsReactor = nullptr;
+// Longer is for ever: the clock's time and this can be added.
+constexpr Duration kLongestWait = std::chrono::hours(24 * 365);
+// A signal that comes so soon after another is the same one: timeout(1) sends it to a program and to its group.
+constexpr Duration kPatience = std::chrono::seconds(1);
 
 const Logger& log() {
   static const Logger* const logger = new Logger("torsion.reactor");  // also used while the program ends
   return *logger;
 }
 
-// While the main thread's reactor runs: SIGTERM and SIGINT stop it, SIGPIPE is ignored.
+// While the main thread's reactor runs: SIGTERM and SIGINT stop it, the second one ends the program, SIGPIPE is
+// ignored.
 class SignalHandlers {
  public:
-  explicit SignalHandlers(ReactorImpl& reactor) : reactor_(reactor), signals_(reactor.context) {
+  explicit SignalHandlers(ReactorImpl& reactor) : reactor_(reactor), signals_(*reactor.signals) {
     for (Saved& saved : saved_) sigaction(saved.number, nullptr, &saved.action);
     struct sigaction ignore = {};
     ignore.sa_handler = SIG_IGN;
@@ -48,9 +56,17 @@ class SignalHandlers {
 
  private:
   void wait() {
-    signals_.async_wait([this](const boost::system::error_code& error, int signal) {
-      if (error) return;  // this object may be gone
-      log().info("Received {signal}, shutting down.", {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});
+    signals_.async_wait([this, alive = std::weak_ptr(alive_)](const boost::system::error_code& error, int signal) {
+      if (error || alive.expired()) return;  // a signal may come as this object goes
+      const std::string_view name = signal == SIGINT ? "SIGINT" : "SIGTERM";
+      const Duration now = reactor_.now();
+      if (first_ && now - *first_ >= kPatience) {
+        log().critical("Received {signal} during a shutdown that hangs: the program ends.", {{"signal", name}});
+        ::signal(signal, SIG_DFL);
+        ::raise(signal);
+      }
+      if (!first_) first_ = now;
+      log().info("Received {signal}, shutting down.", {{"signal", name}});
       if (!reactor_.stopped) reactor_.stop();
       wait();
     });
@@ -61,14 +77,18 @@ class SignalHandlers {
     struct sigaction action;
   };
   ReactorImpl& reactor_;
-  boost::asio::signal_set signals_;
+  boost::asio::signal_set& signals_;
+  const std::shared_ptr<void> alive_ = std::make_shared<int>();
+  std::optional<Duration> first_;  // when the first one came
   Saved saved_[3] = {{SIGINT, {}}, {SIGTERM, {}}, {SIGPIPE, {}}};
 };
 
 }  // namespace
 
 ReactorImpl::ReactorImpl(Reactor& reactor, std::thread::id thread)
-    : timedCalls(TimerQueue::create(reactor, thread)), reactor(reactor), thread(thread) {}
+    : timedCalls(TimerQueue::create(reactor, thread)), reactor(reactor), thread(thread) {
+  if (thread == mainThread) signals.emplace(context);
+}
 
 ReactorImpl::~ReactorImpl() = default;
 
@@ -80,8 +100,8 @@ void ReactorImpl::close() {
   names.reset();
   descriptors.reset();
   timedCalls.reset();
-  for (ThreePhaseEvent& event : events) event = {};
-  threadCalls.clear();
+  for (ThreePhaseEvent& event : events) drop(event);
+  dropThreadCalls();
   drain();
 }
 
@@ -101,7 +121,7 @@ void ReactorImpl::run(bool installSignalHandlers) {
   if (looping) throw ReactorAlreadyRunning("run: the reactor is running already");
   {
     std::optional<SignalHandlers> handlers;
-    if (installSignalHandlers && thread == mainThread) handlers.emplace(*this);
+    if (installSignalHandlers && signals) handlers.emplace(*this);
     looping = true;
     started = true;
     stopped = false;
@@ -154,6 +174,17 @@ void ReactorImpl::runThreadCalls() {
   }
 }
 
+// What comes from now on is dropped as it comes.
+void ReactorImpl::dropThreadCalls() {
+  std::vector<UniqueFunction<void()>> calls;
+  {
+    std::lock_guard lock(threadCallsMutex);
+    dropsThreadCalls = true;
+    calls.swap(threadCalls);
+  }
+  for (UniqueFunction<void()>& call : calls) call.reset();
+}
+
 void ReactorImpl::runTimedCalls() {
   readClock();
   const std::uint64_t before = timedCalls->nextSequence();  // what these calls schedule waits for the next turn
@@ -199,7 +230,7 @@ void ReactorImpl::waitForEvent(Duration atMost) {
     });
   }
   guarded("a handler threw", [this, atMost] {
-    if (atMost == Duration::max()) {
+    if (atMost > kLongestWait) {
       context.run_one();
     } else {
       context.run_one_for(atMost);
@@ -244,8 +275,10 @@ void ReactorImpl::disconnectAll() {
 }
 
 void ReactorImpl::callFromThread(UniqueFunction<void()> f) {
+  require(f, "callFromThread: there is no function to call");
   const bool fromElsewhere = std::this_thread::get_id() != thread;
   std::lock_guard lock(threadCallsMutex);
+  if (dropsThreadCalls) return;
   const bool first = threadCalls.empty();
   threadCalls.push_back(std::move(f));
   haveThreadCalls.store(true, std::memory_order_release);
@@ -335,6 +368,7 @@ void Reactor::iterate(Duration delay) {
 
 void Reactor::callWhenRunning(UniqueFunction<void()> f) {
   impl_->checkUsable();
+  detail::require(f, "callWhenRunning: there is no function to call");
   if (impl_->started) {
     f();
   } else {

@@ -62,7 +62,8 @@ class Reactor final : public NetworkReactor,
 
   /// Runs until stop(). May be called again after it has returned. Throws ReactorAlreadyRunning.
   /// In the main thread, if `installSignalHandlers`: SIGTERM stops it, SIGINT too if nobody handles or ignores it, and
-  /// SIGPIPE is ignored; on return all are as they were.
+  /// SIGPIPE is ignored; on return all are as they were. Another SIGINT or SIGTERM during a shutdown that
+  /// takes longer than a second ends the program as that signal does.
   void run(bool installSignalHandlers = true);
   /// Begins shutdown at the end of this turn: triggers before shutdown, waiting for their Deferreds while the loop goes
   /// on; then connections are closed, triggers during, the thread pool ends; triggers after; run() returns.
@@ -82,7 +83,7 @@ class Reactor final : public NetworkReactor,
   std::vector<DelayedCall> getDelayedCalls() const;
 
   /// Calls f() in this reactor's thread, on its next turn, in the order of these calls. From any thread; wakes the
-  /// reactor. If the reactor is not running f waits until it does.
+  /// reactor. If the reactor is not running f waits until it does; if it is being destroyed f is dropped.
   void callFromThread(UniqueFunction<void()> f);
   /// Calls f() in a thread of the pool. See reactor/threads.hpp for more.
   void callInThread(UniqueFunction<void()> f);

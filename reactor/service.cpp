@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/list.hpp>
 #include <reactor/detail/unique_fd.hpp>
 #include <reactor/error.hpp>
@@ -90,6 +91,7 @@ Deferred<void> MultiService::stopService() {
 }
 
 void MultiService::add(std::shared_ptr<Service> service) {
+  detail::require(service, "addService: there is no service");
   if (service->parent_) throw std::logic_error("addService: the service has a parent; disownServiceParent() first");
   for (const auto& other : services_) {
     if (!service->name().empty() && other->name() == service->name()) {

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/functions.hpp>
 #include <deferred/resolver.hpp>
 #include <reactor/detail/pipe.hpp>
@@ -128,7 +129,7 @@ class StandardIO final : public Transport,
   void pipeData(int, std::string_view data) override {
     const auto self = shared_from_this();
     if (!protocol()) return finish(ConnectionDone());  // it has gone elsewhere, or was destroyed
-    call([&] { protocol()->dataReceived(data); });
+    call([&] { deliver(data); });
   }
   void pipeDrained(int) override {
     const auto self = shared_from_this();
@@ -185,6 +186,7 @@ class StandardIO final : public Transport,
 
   template <class F>
   void call(F&& f) {
+    const auto kept = keepProtocol();
     try {
       f();
     } catch (...) {
@@ -216,6 +218,7 @@ class StandardIO final : public Transport,
     const Failure reason = whyLost(*reason_);
     failWaiters(reason);
     if (!protocol()) return;
+    const auto kept = keepProtocol();
     ReactorImpl::guarded("connectionLost threw", [&] { protocol()->connectionLost(reason); });
     if (protocol()) protocol()->detachTransport();
   }
@@ -239,6 +242,7 @@ class StandardIO final : public Transport,
 
 void standardIO(std::shared_ptr<Protocol> protocol, int input, int output, Reactor& reactor,
                 std::source_location where) {
+  detail::require(protocol, "standardIO: there is no protocol");
   detail::ReactorImpl& impl = detail::implOf(reactor);
   impl.checkUsable();
   std::make_shared<detail::StandardIO>(impl, input, output, where)->start(protocol);
@@ -250,6 +254,7 @@ Deferred<std::shared_ptr<ListeningPort>> StandardIOEndpoint::listen(std::shared_
     Deferred<void> stopListening() override { return succeed(); }
     Address getHost() const override { return {}; }
   };
+  detail::require(factory, "listen: there is no factory");
   return execute([&]() -> std::shared_ptr<ListeningPort> {
     auto protocol = factory->buildProtocol({});
     if (!protocol) throw NoProtocol("the factory gave no protocol for standard input and output");

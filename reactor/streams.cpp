@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/error.hpp>
 #include <reactor/logger.hpp>
@@ -379,6 +380,7 @@ class ServedProtocol final : public StreamProtocol {
 
 Deferred<std::shared_ptr<ListeningPort>> startServer(StreamServerEndpoint& endpoint, Handler handler, std::size_t limit,
                                                      std::source_location where) {
+  detail::require(handler, "startServer: there is no handler");
   auto shared = std::make_shared<Handler>(std::move(handler));
   return endpoint.listen(makeFactory([shared, limit] {
                            auto state = std::make_shared<StreamState>(limit);

@@ -2,6 +2,7 @@
 
 #include <exception>
 
+#include <deferred/detail/take.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/error.hpp>
 #include <reactor/logger.hpp>
@@ -25,7 +26,7 @@ struct LoopingCall::State : std::enable_shared_from_this<State> {
     ~Tick() {
       if (state_ == nullptr || !state_->scheduled) return;
       state_->scheduled = state_->running = false;
-      const auto dropped = std::exchange(state_->started, std::nullopt);
+      detail::drop(state_->started);
     }
     void operator()() { std::exchange(state_, nullptr)->call(); }
 
@@ -104,15 +105,20 @@ struct LoopingCall::State : std::enable_shared_from_this<State> {
 LoopingCall::LoopingCall(Body body, Time& time, bool counts)
     : state_(std::make_shared<State>(std::move(body), time, counts)) {}
 
+LoopingCall::State& LoopingCall::state() const {
+  if (!state_) throw std::logic_error("this LoopingCall was moved from");
+  return *state_;
+}
+
 LoopingCall::~LoopingCall() {
   if (!state_) return;
   state_->running = false;
   if (state_->scheduled) state_->unschedule();
-  const auto dropped = std::exchange(state_->started, std::nullopt);
+  detail::drop(state_->started);
 }
 
 Deferred<void> LoopingCall::start(Duration interval, bool now, std::source_location where) {
-  State& state = *state_;
+  State& state = this->state();
   if (state.running) throw std::logic_error("LoopingCall::start: it is running already");
   if (state.started) throw std::logic_error("LoopingCall::start: it was stopped, but its last call has not ended");
   if (interval < Duration::zero()) throw std::invalid_argument("LoopingCall::start: a negative interval");
@@ -134,7 +140,7 @@ Deferred<void> LoopingCall::start(Duration interval, bool now, std::source_locat
 }
 
 void LoopingCall::stop() {
-  State& state = *state_;
+  State& state = this->state();
   if (!state.running) throw std::logic_error("LoopingCall::stop: it is not running");
   state.running = false;
   if (!state.scheduled) return;  // called() fires
@@ -144,7 +150,7 @@ void LoopingCall::stop() {
 }
 
 void LoopingCall::reset() {
-  State& state = *state_;
+  State& state = this->state();
   if (!state.running) throw std::logic_error("LoopingCall::reset: it is not running");
   if (!state.scheduled) return;
   state.unschedule();
@@ -153,11 +159,11 @@ void LoopingCall::reset() {
 }
 
 bool LoopingCall::running() const noexcept {
-  return state_->running;
+  return state_ && state_->running;
 }
 
-Duration LoopingCall::interval() const noexcept {
-  return state_->interval;
+Duration LoopingCall::interval() const {
+  return state().interval;
 }
 
 Deferred<void> deferLater(Time& time, Duration delay, std::source_location where) {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <deferred/deferred.hpp>
+#include <deferred/detail/require.hpp>
 #include <deferred/function.hpp>
 #include <deferred/time.hpp>
 #include <reactor/reactor.hpp>
@@ -37,15 +38,17 @@ struct IsDeferred<Deferred<T>> : std::true_type {};
 /// Destroying a LoopingCall ends the loop; the Deferred of start() then fails with BrokenDeferred.
 class LoopingCall {
  public:
-  /// f takes nothing, and returns a Deferred or anything else, which is ignored.
+  /// f takes nothing, and returns a Deferred or anything else, which is ignored. Throws std::invalid_argument for an
+  /// empty f. One that was moved from can only be destroyed.
   template <class F>
   explicit LoopingCall(F f, Time& time = reactor())
-      : LoopingCall([f = std::move(f)](std::int64_t) mutable { return callBody(f); }, time, false) {}
+      : LoopingCall([f = checked(std::move(f))](std::int64_t) mutable { return callBody(f); }, time, false) {}
   /// f takes the number of intervals since it was last called: 1, or more if calls were left out. With an interval of
   /// zero it is always 1.
   template <class F>
   static LoopingCall withCount(F f, Time& time = reactor()) {
-    return LoopingCall([f = std::move(f)](std::int64_t count) mutable { return callBody(f, count); }, time, true);
+    return LoopingCall([f = checked(std::move(f))](std::int64_t count) mutable { return callBody(f, count); }, time,
+                       true);
   }
   LoopingCall(LoopingCall&&) noexcept = default;
   LoopingCall& operator=(LoopingCall&&) = delete;
@@ -65,13 +68,19 @@ class LoopingCall {
 
   /// False as soon as it has been stopped or has failed.
   bool running() const noexcept;
-  Duration interval() const noexcept;
+  Duration interval() const;
 
  private:
   struct State;
+  State& state() const;
   using Body = UniqueFunction<std::optional<Deferred<void>>(std::int64_t)>;
   LoopingCall(Body body, Time& time, bool counts);
 
+  template <class F>
+  static F checked(F f) {
+    detail::requireCallable(f, "LoopingCall: there is no function to call");
+    return f;
+  }
   template <class F, class... A>
   static std::optional<Deferred<void>> callBody(F& f, A... args) {
     using Returned = std::remove_cvref_t<std::invoke_result_t<F&, A...>>;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include <deferred/detail/require.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 
 namespace torsion {
@@ -13,7 +14,8 @@ namespace torsion {
 struct ThreadPool::State {
   mutable std::mutex mutex;
   std::condition_variable changed;
-  std::deque<UniqueFunction<void()>> jobs;
+  std::deque<std::pair<std::uint64_t, UniqueFunction<void()>>> jobs;  // by their numbers, which grow
+  std::uint64_t lastJob = 0;
   std::list<std::thread> threads;
   std::list<std::thread> ended;
   std::size_t idle = 0;
@@ -22,7 +24,7 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(std::size_t minThreads, std::size_t maxThreads, Reactor& reactor)
-    : reactor_(reactor), state_(std::make_unique<State>()) {
+    : reactor_(reactor), state_(std::make_shared<State>()) {
   adjustPoolSize(minThreads, maxThreads);
 }
 
@@ -36,15 +38,33 @@ void ThreadPool::checkOpen() const {
 }
 
 void ThreadPool::callInThread(UniqueFunction<void()> f) {
+  detail::require(f, "callInThread: there is no function to call");
+  enqueue(std::move(f));
+}
+
+std::uint64_t ThreadPool::enqueue(UniqueFunction<void()> f) {
   State& state = *state_;
   std::lock_guard lock(state.mutex);
   if (state.shutDown) throw ReactorNotRunning("the thread pool has been shut down");
-  state.jobs.push_back(std::move(f));
+  state.jobs.emplace_back(++state.lastJob, std::move(f));
   if (state.jobs.size() > state.idle && state.threads.size() < state.maxThreads) {
     startThread();
   } else {
     state.changed.notify_one();
   }
+  return state.lastJob;
+}
+
+void ThreadPool::dequeue(const std::weak_ptr<State>& pool, std::uint64_t number) {
+  const auto state = pool.lock();
+  if (!state) return;
+  UniqueFunction<void()> job;  // destroyed without the lock
+  std::lock_guard lock(state->mutex);
+  const auto found = std::lower_bound(state->jobs.begin(), state->jobs.end(), number,
+                                      [](const auto& queued, std::uint64_t wanted) { return queued.first < wanted; });
+  if (found == state->jobs.end() || found->first != number) return;
+  job = std::move(found->second);
+  state->jobs.erase(found);
 }
 
 void ThreadPool::adjustPoolSize(std::size_t minThreads, std::size_t maxThreads) {
@@ -96,7 +116,7 @@ void ThreadPool::work() {
   std::unique_lock lock(state.mutex);
   while (state.threads.size() <= state.maxThreads) {
     if (!state.jobs.empty()) {
-      UniqueFunction<void()> job = std::move(state.jobs.front());
+      UniqueFunction<void()> job = std::move(state.jobs.front().second);
       state.jobs.pop_front();
       lock.unlock();
       detail::ReactorImpl::guarded("a call in a thread threw", job);

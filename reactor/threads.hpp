@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include <variant>
 
 #include <deferred/deferred.hpp>
+#include <deferred/detail/require.hpp>
 #include <deferred/function.hpp>
 #include <reactor/error.hpp>
 #include <reactor/reactor.hpp>
@@ -34,18 +36,21 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   /// Runs f in a thread; on a later turn of the reactor the Deferred fires with what f returned, or fails with what it
-  /// threw. cancel() ends the waiting, not the job. In the reactor's thread only. Throws ReactorNotRunning after
-  /// shutdown().
+  /// threw. cancel() takes the job out of the queue if it waits there, and drops the result of one that runs. In the
+  /// reactor's thread only. Throws ReactorNotRunning after shutdown(), std::invalid_argument for an empty f.
   template <class F>
   auto submit(F f, std::source_location where = std::source_location::current()) {
     using Returned = std::decay_t<std::invoke_result_t<F&>>;
+    detail::requireCallable(f, "submit: there is no function to call");
     checkOpen();
     auto job = std::make_unique<Job<F, Returned>>(std::move(f), where);
-    Deferred<Returned> deferred = job->resolver.deferred();
-    callInThread([this, job = std::move(job)]() mutable {
+    Resolver<Returned>& resolver = job->resolver;  // it goes in this thread, so not before this returns
+    Deferred<Returned> deferred = resolver.deferred();
+    const std::uint64_t number = enqueue([this, job = std::move(job)]() mutable {
       job->run();
       reactor_.callFromThread([job = std::move(job)] { job->deliver(); });
     });
+    resolver.onCancel([pool = std::weak_ptr(state_), number](const Resolver<Returned>&) { dequeue(pool, number); });
     return deferred;
   }
   /// Runs f in a thread; what it throws is logged. From any thread. Throws ReactorNotRunning after shutdown().
@@ -80,6 +85,7 @@ class ThreadPool {
       function.reset();
     }
     void deliver() {
+      if (resolver.called()) return;  // cancelled
       if (error) {
         resolver.errback(Failure(std::move(error)));
       } else if constexpr (std::is_void_v<T>) {
@@ -95,11 +101,15 @@ class ThreadPool {
   };
   struct State;
   void checkOpen() const;
+  // The job's number.
+  std::uint64_t enqueue(UniqueFunction<void()> f);
+  // Takes the job out if it is still in the queue.
+  static void dequeue(const std::weak_ptr<State>& pool, std::uint64_t number);
   void startThread();
   void work();
 
   Reactor& reactor_;
-  std::unique_ptr<State> state_;
+  std::shared_ptr<State> state_;
 };
 
 /// Runs f in the reactor's thread pool. See ThreadPool::submit.

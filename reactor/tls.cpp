@@ -10,6 +10,8 @@
 #include <string_view>
 #include <utility>
 
+#include <deferred/detail/require.hpp>
+#include <deferred/detail/take.hpp>
 #include <reactor/detail/tls_context.hpp>
 #include <reactor/endpoints.hpp>
 #include <reactor/error.hpp>
@@ -76,7 +78,6 @@ class TLSProtocol final : public Protocol, public TLSTransport {
         time_(time),
         verification_{.hostname = options.hostname()},
         ssl_(options_.context().newConnection(verification_)),
-        listener_(dynamic_cast<HandshakeListener*>(wrapped.get())),
         wrapped_(std::move(wrapped)),
         lowerProducer_(*this) {
     BIO* bio = BIO_new(bioMethod());
@@ -99,12 +100,20 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     limitHandshake();
     std::exchange(wrapped_, nullptr)->attachTransport(*this);
     continueHandshake();
+    // On a later turn: this is a call of the protocol above.
+    if (!unread_.empty() && !finished_) schedule(resumeCall_, Duration::zero(), [this] { readUnread(); });
   }
+  /// For startTLS(): the protocol above had received this of the peer's handshake.
+  void setReceived(std::string received) { unread_ = std::move(received); }
+  std::string takeUnread() override { return detail::take(unread_); }
 
   void dataReceived(std::string_view data) override {
     if (finished_) return;
     if (handshakeDone_ && readPaused_) {
       unread_.append(data);
+    } else if (!unread_.empty()) {
+      unread_.append(data);
+      process(detail::take(unread_));
     } else {
       process(data);
     }
@@ -125,6 +134,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
         tls.ssl_.reset();
       }
     } detach{*this};
+    const auto kept = keepProtocol();
     if (protocol()) protocol()->connectionLost(why);
   }
 
@@ -211,19 +221,20 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   void setTcpKeepAlive(bool on) override { transport().setTcpKeepAlive(on); }
   bool getTcpKeepAlive() const override { return transport().getTcpKeepAlive(); }
   Transport* lowerTransport() noexcept override { return &transport(); }
+  std::source_location where() const noexcept override { return transport().where(); }
 
   // The handshake goes on while the protocol above reads nothing, so that it can write.
   void pauseProducing() override {
     if (disconnecting_) return;
-    stop(resumeCall_);
+    if (handshakeDone_) stop(resumeCall_);
     if (std::exchange(readPaused_, true)) return;
     if (open_) transport().pauseProducing();
   }
 
   void resumeProducing() override {
-    if (!readPaused_ || disconnecting_) return;
-    readPaused_ = false;
-    if (!open_) return;
+    if (disconnecting_) return;
+    // Before TLS was started somebody may have paused the transport below.
+    if (!std::exchange(readPaused_, false) || !open_) return transport().resumeProducing();
     if (unread_.empty()) return transport().resumeProducing();
     readPaused_ = true;  // until a later turn: this may be a call from the protocol above
     if (!resumeCall_.active()) schedule(resumeCall_, Duration::zero(), [this] { readUnread(); });
@@ -392,7 +403,10 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     if (error != SSL_ERROR_NONE) return fail(handshakeFailure());
     handshakeDone_ = true;
     stop(handshakeTimer_);
-    if (listener_) listener_->handshakeCompleted();
+    {
+      const auto kept = keepProtocol();
+      if (auto* listener = dynamic_cast<HandshakeListener*>(protocol())) listener->handshakeCompleted();
+    }
     if (finished_) return;
     open();
   }
@@ -483,7 +497,7 @@ class TLSProtocol final : public Protocol, public TLSTransport {
     if (error != SSL_ERROR_NONE && error != SSL_ERROR_ZERO_RETURN && !isWaiting(error)) failure = brokenFailure(error);
     if (size > 0) {
       dataSeen_ = true;
-      if (!disconnecting_) protocol()->dataReceived({plain.data(), size});
+      if (!disconnecting_) deliver({plain.data(), size});
     }
     if (finished_) return;
     if (failure) return fail(*failure);
@@ -549,7 +563,11 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   bool schedule(DelayedCall& call, Duration delay, F f) {
     stop(call);
     try {
-      call = time_.callLater(delay, f);
+      const auto kept = [this, f] {
+        const auto self = weak_from_this().lock();
+        f();
+      };
+      call = time_.callLater(delay, kept, transport().where());
       return true;
     } catch (const ReactorNotRunning&) {
       return false;
@@ -660,7 +678,6 @@ class TLSProtocol final : public Protocol, public TLSTransport {
   Time& time_;
   detail::Verification verification_;
   detail::SSLPointer ssl_;
-  HandshakeListener* listener_;
   std::shared_ptr<Protocol> wrapped_;  // until connectionMade: then it is protocol(), which the base keeps
   LowerProducer lowerProducer_;
 
@@ -698,7 +715,9 @@ template <class Base>
 class TLSFactory : public Base {
  public:
   TLSFactory(TLSOptions options, std::shared_ptr<Base> factory, Time& time)
-      : factory_(std::move(factory)), options_(std::move(options)), time_(time) {}
+      : factory_(detail::required(std::move(factory), "tlsFactory: there is no factory")),
+        options_(std::move(options)),
+        time_(time) {}
 
   std::shared_ptr<Protocol> buildProtocol(const Address& peer) override {
     std::shared_ptr<Protocol> wrapped = factory_->buildProtocol(peer);
@@ -816,6 +835,8 @@ void startTLS(Protocol& protocol, const TLSOptions& options, Time& time) {
   // Owns nothing if nobody owns the protocol: a test's may be on the stack.
   std::shared_ptr<Protocol> wrapped(protocol.weak_from_this().lock(), &protocol);
   auto tls = std::make_shared<TLSProtocol>(options, std::move(wrapped), time);
+  if (!lower.delivering()) tls->setReceived(protocol.takeUnread());
+  // Else the transport gives it, when its call has returned.
   tls->attachTransport(lower);
   tls->startTLS();
 }

@@ -175,7 +175,8 @@ std::shared_ptr<StreamClientEndpoint> wrapClientTLS(TLSOptions options, std::sha
 
 /// Puts TLS between a connected protocol and its transport (Twisted's transport.startTLS). What it has written goes out
 /// in clear before; from now on its transport() is a TLSTransport. May be called in dataReceived; bytes that follow in
-/// that call came in clear and must not be taken for protected ones. Its producer must be unregistered first.
+/// that call came in clear and must not be taken for protected ones: a LineReceiver and the like give them to TLS,
+/// where they are the peer's handshake or an error. Its producer must be unregistered first.
 void startTLS(Protocol& protocol, const TLSOptions& options, Time& time = reactor());
 
 }  // namespace torsion

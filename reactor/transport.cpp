@@ -1,5 +1,8 @@
 #include <reactor/transport.hpp>
 
+#include <string>
+
+#include <deferred/detail/take.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/error.hpp>
 #include <reactor/protocol.hpp>
@@ -28,11 +31,33 @@ class InertTransport final : public Transport {
 }  // namespace
 
 Transport::~Transport() {
+  for (Handover* handover = handover_; handover; handover = handover->outer_) handover->transport_ = nullptr;
   if (protocol_) protocol_->detachTransport();
 }
 
 void Transport::writeSequence(std::span<const std::string_view> pieces) {
   for (const std::string_view piece : pieces) write(piece);
+}
+
+Transport::Handover::~Handover() {
+  if (transport_) transport_->handover_ = outer_;
+}
+
+void Transport::Handover::finish() {
+  if (outer_) {
+    outer_->unread_ += unread_;
+    return;
+  }
+  // What it is delivered to may give the transport on, with what it has not delivered.
+  while (!unread_.empty() && transport_) transport_->deliver(detail::take(unread_));
+}
+
+void Transport::deliver(std::string_view data) {
+  if (!protocol_) return;
+  const std::shared_ptr<Protocol> kept = kept_;
+  Handover handover(*this);
+  protocol_->dataReceived(data);
+  handover.finish();
 }
 
 void Transport::loseConnection(const Failure& reason) {

@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <source_location>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include <deferred/deferred.hpp>
@@ -97,6 +99,13 @@ class Transport : public Producer {
     return nullptr;
   }
 
+  /// The user's call that made the connection (listenTCP, connectTCP), for reports of what is left of it; no place if
+  /// that is not known.
+  virtual std::source_location where() const noexcept { return {}; }
+
+  /// True while it is calling dataReceived.
+  bool delivering() const noexcept { return handover_ != nullptr; }
+
   /// Stands in for a transport that is gone: writes nothing, is at no address.
   static Transport& inert() noexcept;
 
@@ -104,11 +113,38 @@ class Transport : public Producer {
   /// What connectionLost is to get: the reason that loseConnection was given, if it was, in place of `reason`.
   const Failure& whyLost(const Failure& reason) const noexcept { return givenUp_ ? *givenUp_ : reason; }
 
+  /// Gives data to the protocol, which lives until its call has returned. If another one has taken this transport by
+  /// then, that gets what the first has not delivered.
+  void deliver(std::string_view data);
+  /// Keeps the protocol for the time of a call.
+  std::shared_ptr<Protocol> keepProtocol() const noexcept { return kept_; }
+
  private:
   friend class Protocol;
+  // A call in which another protocol may take the transport, and what the one before it had not delivered by then.
+  class Handover {
+   public:
+    explicit Handover(Transport& transport) noexcept : transport_(&transport), outer_(transport.handover_) {
+      transport.handover_ = this;
+    }
+    ~Handover();
+    Handover(const Handover&) = delete;
+    Handover& operator=(const Handover&) = delete;
+    void add(const std::string& unread) { unread_ += unread; }
+    // Delivers it, when the outermost call has returned.
+    void finish();
+
+   private:
+    friend Transport;
+    Transport* transport_;  // null once it is destroyed
+    Handover* const outer_;
+    std::string unread_;
+  };
+
   Protocol* protocol_ = nullptr;
   std::shared_ptr<Protocol> kept_;  // owns *protocol_, unless that lives on a stack
   std::optional<Failure> givenUp_;
+  Handover* handover_ = nullptr;
 };
 
 }  // namespace torsion

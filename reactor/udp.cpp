@@ -18,6 +18,7 @@
 #include <variant>
 #include <vector>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/functions.hpp>
 #include <deferred/resolver.hpp>
 #include <reactor/detail/poller.hpp>
@@ -382,7 +383,7 @@ class UDPPort final : public DatagramTransport,
 
   void stopWatching() {
     // Not forget(): an adopted socket stays open elsewhere, and so would stay in the set.
-    if (std::exchange(watched_, false)) reactor_.poller.remove(fd());
+    if (std::exchange(watched_, false)) reactor_.poller.remove(fd(), *this);
   }
 
   void close() {
@@ -442,6 +443,7 @@ std::shared_ptr<DatagramTransport> listen(ReactorImpl& reactor, std::uint16_t po
 std::shared_ptr<DatagramTransport> Reactor::listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
                                                       const std::string& interface, std::size_t maxPacketSize,
                                                       std::source_location where) {
+  detail::require(protocol, "listenUDP: there is no protocol");
   return detail::listen(*impl_, port, *protocol, interface, maxPacketSize, false, where);
 }
 
@@ -449,6 +451,7 @@ std::shared_ptr<DatagramTransport> Reactor::listenMulticast(std::uint16_t port,
                                                             std::shared_ptr<DatagramProtocol> protocol,
                                                             const std::string& interface, std::size_t maxPacketSize,
                                                             bool listenMultiple, std::source_location where) {
+  detail::require(protocol, "listenMulticast: there is no protocol");
   return detail::listen(*impl_, port, *protocol, interface, maxPacketSize, listenMultiple, where);
 }
 
@@ -456,6 +459,7 @@ std::shared_ptr<DatagramTransport> Reactor::adoptDatagramPort(int fd, int family
                                                               std::shared_ptr<DatagramProtocol> protocol,
                                                               std::size_t maxPacketSize, std::source_location where) {
   impl_->checkUsable();
+  detail::require(protocol, "adoptDatagramPort: there is no protocol");
   if (family != AF_INET && family != AF_INET6) {
     throw UnsupportedAddressFamily("adoptDatagramPort: the family is neither AF_INET nor AF_INET6");
   }

@@ -18,6 +18,7 @@
 #include <system_error>
 #include <utility>
 
+#include <deferred/detail/require.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/detail/socket_address.hpp>
 #include <reactor/detail/stream_connection.hpp>
@@ -272,6 +273,7 @@ Ref<StreamConnection> makeUNIXConnection(ReactorImpl& reactor, UniqueFd fd, Addr
 std::shared_ptr<ListeningPort> Reactor::listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
                                                    int backlog, unsigned mode, bool wantPID,
                                                    std::source_location where) {
+  detail::require(factory, "listenUNIX: there is no factory");
   using namespace detail;
   impl_->checkUsable();
   const auto socketAddress = unixSocketAddress(address);

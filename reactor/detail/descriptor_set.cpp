@@ -7,6 +7,8 @@
 #include <system_error>
 #include <utility>
 
+#include <deferred/detail/require.hpp>
+#include <deferred/detail/take.hpp>
 #include <reactor/error.hpp>
 
 namespace torsion::detail {
@@ -28,7 +30,7 @@ class DescriptorSet::Entry final : public Watcher, public Disconnectable, public
       watch();
       return;
     }
-    if (std::exchange(events_, 0) != 0 && !alwaysReady_) set_.reactor_.poller.remove(fd_);
+    if (std::exchange(events_, 0) != 0 && !alwaysReady_) set_.reactor_.poller.remove(fd_, *this);
     leave();
     set_.entries_.erase(fd_);  // may destroy this
   }
@@ -40,7 +42,7 @@ class DescriptorSet::Entry final : public Watcher, public Disconnectable, public
     const bool started = events_ != 0;
     if (!started || !alwaysReady_) {
       Poller& poller = set_.reactor_.poller;
-      const int error = started ? poller.change(fd_, wanted) : poller.add(fd_, wanted, *this);
+      const int error = started ? poller.change(fd_, wanted, *this) : poller.add(fd_, wanted, *this);
       alwaysReady_ = error == EPERM;  // a file
       if (error && !alwaysReady_) return error;
       if (alwaysReady_) go();
@@ -99,8 +101,8 @@ class DescriptorSet::Entry final : public Watcher, public Disconnectable, public
 
   void lose(const FileDescriptor& one, const Failure& reason) {
     std::shared_ptr<FileDescriptor> lost;
-    if (static_cast<const FileDescriptor*>(reader.get()) == &one) lost = std::exchange(reader, nullptr);
-    if (static_cast<const FileDescriptor*>(writer.get()) == &one) lost = std::exchange(writer, nullptr);
+    if (static_cast<const FileDescriptor*>(reader.get()) == &one) lost = take(reader);
+    if (static_cast<const FileDescriptor*>(writer.get()) == &one) lost = take(writer);
     if (!lost) return;  // removed meanwhile
     update();
     ReactorImpl::guarded("connectionLost of a descriptor", [&] { lost->connectionLost(reason); });
@@ -124,22 +126,24 @@ DescriptorSet::Entry& DescriptorSet::entryFor(int fd, const std::source_location
 }
 
 void DescriptorSet::addReader(std::shared_ptr<ReadDescriptor> reader, const std::source_location& where) {
+  require(reader, "addReader: there is no reader");
   Entry& entry = entryFor(reader->fileno(), where);
   if (entry.reader && entry.reader != reader) throw std::logic_error("addReader: the descriptor has another reader");
   entry.reader = std::move(reader);
   if (const int error = entry.watch()) {
-    entry.reader.reset();
+    const auto refused = take(entry.reader);
     entry.update();
     throw std::system_error(error, std::generic_category(), "addReader");
   }
 }
 
 void DescriptorSet::addWriter(std::shared_ptr<WriteDescriptor> writer, const std::source_location& where) {
+  require(writer, "addWriter: there is no writer");
   Entry& entry = entryFor(writer->fileno(), where);
   if (entry.writer && entry.writer != writer) throw std::logic_error("addWriter: the descriptor has another writer");
   entry.writer = std::move(writer);
   if (const int error = entry.watch()) {
-    entry.writer.reset();
+    const auto refused = take(entry.writer);
     entry.update();
     throw std::system_error(error, std::generic_category(), "addWriter");
   }
@@ -150,7 +154,7 @@ void DescriptorSet::removeReader(const ReadDescriptor& reader) {
   for (const auto& [fd, found] : entries_) {
     if (found->reader.get() != &reader) continue;
     const auto entry = found;
-    const auto removed = std::move(entry->reader);
+    const auto removed = take(entry->reader);
     return entry->update();
   }
 }
@@ -158,7 +162,7 @@ void DescriptorSet::removeWriter(const WriteDescriptor& writer) {
   for (const auto& [fd, found] : entries_) {
     if (found->writer.get() != &writer) continue;
     const auto entry = found;
-    const auto removed = std::move(entry->writer);
+    const auto removed = take(entry->writer);
     return entry->update();
   }
 }
@@ -166,8 +170,8 @@ void DescriptorSet::removeWriter(const WriteDescriptor& writer) {
 std::vector<std::shared_ptr<FileDescriptor>> DescriptorSet::removeAll() {
   std::vector<std::shared_ptr<FileDescriptor>> removed;
   for (const auto& [fd, entry] : std::map(entries_)) {
-    const std::shared_ptr<FileDescriptor> reader = std::move(entry->reader);
-    const std::shared_ptr<FileDescriptor> writer = std::move(entry->writer);
+    const std::shared_ptr<FileDescriptor> reader = take(entry->reader);
+    const std::shared_ptr<FileDescriptor> writer = take(entry->writer);
     if (reader) removed.push_back(reader);
     if (writer && writer != reader) removed.push_back(writer);
     entry->update();

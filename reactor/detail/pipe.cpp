@@ -60,7 +60,7 @@ void Pipe::close() {
   told_ = true;
   if (!fd_) return;
   // Out of the set by hand: others may have the same pipe open.
-  if (polled_) reactor_.poller.remove(fd_.get());
+  if (polled_) reactor_.poller.remove(fd_.get(), *this);
   fd_.reset();
 }
 

@@ -16,35 +16,38 @@ Poller::Poller(boost::asio::io_context& context) : set_(context.get_executor()) 
 int Poller::control(int operation, int fd, std::uint32_t events) noexcept {
   epoll_event event;
   event.events = events;
-  event.data.u64 = std::uint64_t{slots_[static_cast<std::size_t>(fd)].generation} << 32 | static_cast<unsigned>(fd);
+  event.data.u64 = std::uint64_t{slot(fd).generation} << 32 | static_cast<unsigned>(fd);
   return ::epoll_ctl(set_.native_handle(), operation, fd, &event) == 0 ? 0 : errno;
 }
 
 int Poller::add(int fd, std::uint32_t events, Watcher& watcher) {
   const auto index = static_cast<std::size_t>(fd);
   if (slots_.size() <= index) slots_.resize(index + 1);
-  Slot& slot = slots_[index];
-  ++slot.generation;
-  if (const int error = control(EPOLL_CTL_ADD, fd, events)) return error;
-  slot.watcher = &watcher;
+  ++slot(fd).generation;
+  if (const int error = control(EPOLL_CTL_ADD, fd, events)) {
+    --slot(fd).generation;  // whoever has it keeps its events
+    return error;
+  }
+  slot(fd).watcher = &watcher;
   return 0;
 }
 
-int Poller::change(int fd, std::uint32_t events) {
+int Poller::change(int fd, std::uint32_t events, Watcher& watcher) {
+  if (slot(fd).watcher != &watcher) return slot(fd).watcher ? EEXIST : add(fd, events, watcher);
   const int error = control(EPOLL_CTL_MOD, fd, events);
-  Watcher* watcher = slots_[static_cast<std::size_t>(fd)].watcher;
-  return error == ENOENT && watcher ? add(fd, events, *watcher) : error;
+  return error == ENOENT ? add(fd, events, watcher) : error;
 }
 
 void Poller::hand(int fd, Watcher& watcher) noexcept {
-  slots_[static_cast<std::size_t>(fd)].watcher = &watcher;
+  slot(fd).watcher = &watcher;
 }
 
 void Poller::forget(int fd) noexcept {
-  slots_[static_cast<std::size_t>(fd)].watcher = nullptr;
+  slot(fd).watcher = nullptr;
 }
 
-void Poller::remove(int fd) noexcept {
+void Poller::remove(int fd, const Watcher& watcher) noexcept {
+  if (slot(fd).watcher != &watcher) return;
   forget(fd);
   control(EPOLL_CTL_DEL, fd, 0);
 }

@@ -29,14 +29,15 @@ class Poller {
   /// Calls watcher.ready() when one of `events` (EPOLLIN, ...) comes to be or, without EPOLLET, as long as it is.
   /// Returns 0, or errno.
   int add(int fd, std::uint32_t events, Watcher& watcher);
-  /// Other events from now on, also if `fd` was closed meanwhile and is another descriptor now. Returns 0, or errno.
-  int change(int fd, std::uint32_t events);
+  /// Other events from now on, also if `fd` was closed meanwhile and is another descriptor now; EEXIST if that is
+  /// another watcher's. Returns 0, or errno.
+  int change(int fd, std::uint32_t events, Watcher& watcher);
   /// Another watcher from now on.
   void hand(int fd, Watcher& watcher) noexcept;
   /// No more calls: `fd` is about to be closed, which takes it out of the set.
   void forget(int fd) noexcept;
-  /// No more calls, and `fd` stays open.
-  void remove(int fd) noexcept;
+  /// No more calls, and `fd` stays open. Nothing if `fd` was closed meanwhile and is another watcher's now.
+  void remove(int fd, const Watcher& watcher) noexcept;
 
   /// Are there events to dispatch? If not, the io_context gets some.
   bool pending() const noexcept { return next_ != count_; }
@@ -52,6 +53,7 @@ class Poller {
   };
   static constexpr int kBatch = 256;
 
+  Slot& slot(int fd) noexcept { return slots_[static_cast<std::size_t>(fd)]; }
   int control(int operation, int fd, std::uint32_t events) noexcept;
   void wait();
   void fetch();

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include <deferred/function.hpp>
@@ -152,6 +154,7 @@ struct ReactorImpl {
  private:
   void turn();
   void runThreadCalls();
+  void dropThreadCalls();
   void runTimedCalls();
   void shutdown();
   /// Waits for one event and handles it, unless there are calls to make at once.
@@ -167,6 +170,7 @@ struct ReactorImpl {
   std::condition_variable threadCallsAdded;
   std::vector<UniqueFunction<void()>> threadCalls;
   std::atomic<bool> haveThreadCalls = false;
+  bool dropsThreadCalls = false;
 
   std::unique_ptr<ThreadPool> threadPool;
   std::size_t threadPoolSize = 10;
@@ -180,6 +184,10 @@ struct ReactorImpl {
  private:
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work{context.get_executor()};
   boost::asio::steady_timer timer{context};
+
+ public:
+  /// For run(), in the main thread: made early, as it takes descriptors.
+  std::optional<boost::asio::signal_set> signals;
 };
 
 /// Makes `reactor` the one that reactor() gives in the calling thread, which is one of its thread pool's.

@@ -17,6 +17,7 @@ std::string typeName(const std::type_info& type) {
 }
 
 std::string at(const std::source_location& where) {
+  if (where.line() == 0) return "an unknown place";
   return std::string(where.file_name()) + ":" + std::to_string(where.line());
 }
 

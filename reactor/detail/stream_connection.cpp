@@ -117,7 +117,7 @@ void StreamConnection::read() {
     const std::size_t size = static_cast<std::size_t>(n);
     // What comes after the socket was empty is an event of its own.
     readable_ = size == buffer.size() || hungUp_ || !shortReadEmpties_;
-    if (!callProtocol([&] { protocol()->dataReceived({buffer.data(), size}); })) return;
+    if (!callProtocol([&] { deliver({buffer.data(), size}); })) return;
     received();
   }
   readSoon();
@@ -309,7 +309,7 @@ void StreamConnection::close(Failure reason) {
   reason_ = std::move(reason);
   if (shared_) {
     ::shutdown(fd(), SHUT_RDWR);
-    reactor_.poller.remove(fd());
+    reactor_.poller.remove(fd(), *this);
   } else {
     reactor_.poller.forget(fd());
   }
@@ -334,6 +334,7 @@ void StreamConnection::deliverLost() {
     producer_ = nullptr;
   }
   if (Protocol* p = protocol()) {
+    const auto kept = keepProtocol();
     try {
       p->connectionLost(*reason_);
     } catch (...) {

@@ -81,6 +81,7 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   bool disconnecting() const noexcept override { return closing_ || !fd_; }
   Address getPeer() const override { return peer_; }
   Address getHost() const override;
+  std::source_location where() const noexcept override { return Disconnectable::where(); }
   void registerProducer(Producer& producer, bool streaming) override;
   void unregisterProducer() override;
   Deferred<void> drained() override;
@@ -116,6 +117,7 @@ class StreamConnection : public Transport, public Disconnectable, public Watcher
   /// ends the connection.
   template <class F>
   bool callProtocol(F&& f) {
+    const auto kept = keepProtocol();
     corked_ = true;
     sentDirectly_ = false;
     try {

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include <deferred/detail/require.hpp>
 #include <reactor/detail/poller.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/detail/socket_address.hpp>
@@ -29,7 +30,10 @@ class StreamConnector : public Connector, public ConnectionListener {
  protected:
   StreamConnector(ReactorImpl& reactor, std::shared_ptr<ClientFactory> factory, Duration timeout,
                   const std::source_location& where)
-      : reactor_(reactor.alive), factory_(std::move(factory)), timeout_(timeout), where_(where) {}
+      : reactor_(reactor.alive),
+        factory_(required(std::move(factory), "a connector was given no factory")),
+        timeout_(timeout),
+        where_(where) {}
 
   /// Begins: calls connectTo, waitFor or failLater of the attempt.
   virtual void begin(Attempt& attempt) = 0;

@@ -44,7 +44,7 @@ void StreamPort::close() {
   const auto self = std::move(self_);
   leave();
   if (pause_.active()) pause_.cancel();
-  reactor_.poller.remove(fd_.get());  // another process may have the socket, too
+  reactor_.poller.remove(fd_.get(), *this);  // another process may have the socket, too
   fd_.reset();
   reserve_.reset();
   closed();
@@ -99,8 +99,8 @@ void StreamPort::rest(int error) {
     kLog.error("{port} cannot accept connections: {error}", {{"port", describe()}, {"error", errnoText(error)}});
     shedding_ = true;
   }
-  reactor_.poller.change(fd_.get(), 0);
-  pause_ = reactor_.reactor.callLater(kAcceptPause, [this] { reactor_.poller.change(fd_.get(), EPOLLIN); });
+  reactor_.poller.change(fd_.get(), 0, *this);
+  pause_ = reactor_.reactor.callLater(kAcceptPause, [this] { reactor_.poller.change(fd_.get(), EPOLLIN, *this); });
 }
 
 void StreamPort::serve(UniqueFd fd, const SocketAddress& peer) {

@@ -6,6 +6,7 @@
 #include <source_location>
 #include <string>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/detail/poller.hpp>
 #include <reactor/detail/reactor_impl.hpp>
@@ -23,7 +24,9 @@ class StreamPort : public ListeningPort,
                    public std::enable_shared_from_this<StreamPort> {
  public:
   StreamPort(ReactorImpl& reactor, std::shared_ptr<Factory> factory, const std::source_location& where)
-      : Disconnectable(reactor, where), reactor_(reactor), factory_(std::move(factory)) {}
+      : Disconnectable(reactor, where),
+        reactor_(reactor),
+        factory_(required(std::move(factory), "a port was given no factory")) {}
 
   /// Serves `fd`, a listening socket that does not block, until it is closed. Returns 0, or errno.
   int start(UniqueFd fd);

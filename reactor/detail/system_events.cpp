@@ -1,5 +1,6 @@
 #include <reactor/detail/system_events.hpp>
 
+#include <deferred/detail/take.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 
 namespace torsion::detail {
@@ -8,7 +9,7 @@ bool ThreePhaseEvent::remove(TriggerID id) {
   for (auto& triggers : triggers_) {
     for (auto trigger = triggers.begin(); trigger != triggers.end(); ++trigger) {
       if (trigger->first != id) continue;
-      triggers.erase(trigger);
+      static_cast<void>(takeAt(triggers, trigger));
       return true;
     }
   }
@@ -40,8 +41,7 @@ void ThreePhaseEvent::fire(UniqueFunction<void()> first, UniqueFunction<void()> 
 
 std::optional<Deferred<void>> ThreePhaseEvent::runFirst(Phase phase) {
   auto& triggers = triggers_[static_cast<int>(phase)];
-  Trigger trigger = std::move(triggers.front().second);
-  triggers.pop_front();
+  Trigger trigger = takeFront(triggers).second;
   std::optional<Deferred<void>> returned;
   ReactorImpl::guarded("a trigger of a system event threw", [&] { returned = trigger(); });
   return returned;

@@ -9,6 +9,7 @@ Clock::Clock() : calls_(detail::TimerQueue::create(*this)) {}
 
 void Clock::advance(Duration amount) {
   if (amount < Duration::zero()) throw std::invalid_argument("Clock::advance: a negative amount");
+  if (amount > Duration::max() - now_) throw std::invalid_argument("Clock::advance: beyond the end of time");
   now_ += amount;
   // now_ is read anew for each: a call may advance the clock itself.
   while (calls_->runNext(now_)) {

@@ -20,7 +20,7 @@ class Clock final : public Time {
   /// Moves the clock by `amount` in one step, then runs every call that is due, in order of time (equal times in the
   /// order they were scheduled or last moved), until none is: also those that these calls schedule. seconds() is the
   /// new time in all of them. What a call throws comes out of advance(), and the calls after it stay scheduled. Throws
-  /// std::invalid_argument for a negative amount.
+  /// std::invalid_argument for a negative amount, and for one that goes beyond Duration::max().
   void advance(Duration amount);
   /// advance() by each of the amounts in turn.
   void pump(std::initializer_list<Duration> amounts);

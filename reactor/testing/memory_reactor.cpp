@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include <deferred/detail/require.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/detail/system_events.hpp>
 #include <reactor/logger.hpp>
@@ -407,6 +408,7 @@ std::uint16_t MemoryReactor::newPort() noexcept {
 
 template <class Record>
 std::shared_ptr<ListeningPort> MemoryReactor::listenAt(Record record, std::shared_ptr<Factory> factory) {
+  detail::require(factory, "a port was given no factory");
   checkListening();
   if (record.port == 0) {
     do record.port = newPort();
@@ -421,6 +423,7 @@ std::shared_ptr<ListeningPort> MemoryReactor::listenAt(Record record, std::share
 
 template <class Record>
 std::shared_ptr<Connector> MemoryReactor::connectTo(Record record, std::shared_ptr<ClientFactory> factory) {
+  detail::require(factory, "a connector was given no factory");
   checkConnecting();
   auto attempt = std::make_shared<Attempt>(*this, std::move(record), std::move(factory));
   std::erase_if(connectors_, [](const auto& connector) { return connector.expired(); });
@@ -458,6 +461,7 @@ std::shared_ptr<Connector> MemoryReactor::connectSSL(const std::string& host, st
 std::shared_ptr<ListeningPort> MemoryReactor::listenUNIX(const std::string& address, std::shared_ptr<Factory> factory,
                                                          int backlog, unsigned mode, bool wantPID,
                                                          std::source_location) {
+  detail::require(factory, "a port was given no factory");
   checkListening();
   const Address host = UNIXAddress{address};
   for (const auto& port : ports_) {

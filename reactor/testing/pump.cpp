@@ -89,6 +89,7 @@ Deferred<void> FakeTransport::drained() {
 // False if the connection is over. What the protocol throws ends it.
 template <class F>
 bool FakeTransport::callProtocol(F&& f) {
+  const auto kept = keepProtocol();
   try {
     f();
   } catch (...) {
@@ -167,6 +168,7 @@ void FakeTransport::deliverLost() {
   if (producer_) callProducer(&Producer::stopProducing);
   producer_ = nullptr;
   if (Protocol* p = protocol()) {
+    const auto kept = keepProtocol();
     try {
       p->connectionLost(*reason_);
     } catch (...) {
@@ -245,7 +247,7 @@ bool IOPump::deliver(FakeTransport& from, FakeTransport& to, std::size_t limit) 
     const std::string piece = from.take(std::min(limit, wanted));
     limit -= piece.size();
     moved = true;
-    if (!dropped) to.callProtocol([&] { to.protocol()->dataReceived(piece); });
+    if (!dropped) to.callProtocol([&] { to.deliver(piece); });
   }
   if (moved) from.queueShrank();
   return moved;

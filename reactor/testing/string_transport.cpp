@@ -13,6 +13,7 @@ namespace {
 
 void disconnect(Protocol* protocol, const Failure& reason) {
   if (!protocol) return;
+  const auto kept = protocol->weak_from_this().lock();
   protocol->connectionLost(reason);
   protocol->detachTransport();
 }

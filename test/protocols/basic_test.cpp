@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -513,4 +514,76 @@ TEST_CASE("FileSender: an empty file, a transformation, errors, and an end befor
     CHECK(successResultOf(done) == "c");
   }
   CHECK(transport.producer() == nullptr);
+}
+
+TEST_CASE_TEMPLATE("a receiver that gives its transport to another gives it what is left, too", P, Lines, Netstrings,
+                   Strs<Int16StringReceiver>) {
+  const auto framed = [](const Strings& strings) {
+    StringTransport transport;
+    auto sender = std::make_shared<P>();
+    sender->makeConnection(transport);
+    for (const std::string& string : strings) {
+      if constexpr (std::is_same_v<P, Lines>) {
+        sender->sendLine(string);
+      } else {
+        sender->sendString(string);
+      }
+    }
+    return std::string(transport.value());
+  };
+  const std::string input = framed({"one", "switch", "two", "three"});
+  Strings ofFirst;
+  std::weak_ptr<P> gone;
+  auto next = std::make_shared<P>();
+  auto first = std::make_shared<P>();
+  gone = first;
+  first->act = [&](auto& self, const std::string& string) {
+    ofFirst.push_back(string);
+    if (string != "switch") return;
+    next->makeConnection(self.transport());
+    CHECK(self.transport().disconnecting());
+    CHECK_FALSE(gone.expired());
+    CHECK(next->got.empty());  // not while the first is being called
+  };
+  for (const std::size_t size : {input.size(), std::size_t{1}, std::size_t{7}}) {
+    CAPTURE(size);
+    ofFirst.clear();
+    next = std::make_shared<P>();
+    auto switching = std::make_shared<P>();
+    switching->act = first->act;
+    gone = switching;
+    const auto client = std::make_shared<AccumulatingProtocol>();
+    IOPump pump(client, std::move(switching));
+    for (std::size_t at = 0; at < input.size(); at += size) {
+      client->transport().write(input.substr(at, size));
+      pump.flush();
+    }
+    CHECK(ofFirst == Strings{"one", "switch"});
+    CHECK(next->got == Strings{"two", "three"});
+    CHECK(gone.expired());
+  }
+}
+
+TEST_CASE("a receiver that gives its transport away later gives it the message that is not complete") {
+  OnString<Lines> f;
+  f.feed("one\r\ntw");
+  auto next = std::make_shared<Lines>();
+  next->makeConnection(f.transport);
+  CHECK(next->got.empty());
+  next->dataReceived("o\r\n");
+  CHECK(next->got == Strings{"two"});
+}
+
+TEST_CASE("a receiver that is destroyed by a message of its own is gone when that has returned") {
+  StringTransport transport;
+  auto lines = std::make_shared<Lines>();
+  lines->makeConnection(transport);
+  std::weak_ptr<Lines> gone = lines;
+  lines->act = [&](auto&, const std::string&) {
+    std::make_shared<Lines>()->makeConnection(transport);
+    CHECK_FALSE(gone.expired());
+  };
+  Protocol* const called = std::exchange(lines, nullptr).get();
+  called->dataReceived("one\r\ntwo\r\n");
+  CHECK(gone.expired());
 }

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 
 #include <reactor/detail/unique_fd.hpp>
 #include <reactor/error.hpp>
+#include <reactor/protocol.hpp>
 #include <reactor/reactor.hpp>
 #include <reactor/testing/log_capture.hpp>
 #include <test/support/process.hpp>
@@ -248,4 +250,38 @@ TEST_CASE("a reactor that goes ends what was added to it") {
   }
   CHECK(socket->losses == 1);
   CHECK(socket.use_count() == 1);
+}
+
+TEST_CASE("a descriptor that was closed before it is removed may be another's by then") {
+  Fixture f;
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  auto closed = std::make_shared<Socket>(ends[0]);
+  const UniqueFd writer(ends[1]);
+  f.reactor.addReader(closed);
+  ::close(ends[0]);
+  struct Reply : Protocol {
+    void dataReceived(std::string_view data) override { transport().write(data); }
+  };
+  auto port = f.reactor.listenTCP(0, forProtocol<Reply>(), 50, "127.0.0.1");  // its socket takes the number
+  SUBCASE("it is removed") {
+    f.reactor.removeReader(*closed);
+  }
+  SUBCASE("it is to be written, too") {
+    CHECK_THROWS_AS(f.reactor.addWriter(closed), std::system_error);
+    f.reactor.removeReader(*closed);
+  }
+  SUBCASE("all are removed") {
+    f.reactor.removeAll();
+  }
+  const UniqueFd client(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(std::get<IPv4Address>(port->getHost()).port);
+  REQUIRE(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  REQUIRE(::write(client.get(), "hello", 5) == 5);
+  char reply[5];
+  runUntil(f.reactor, [&] { return ::recv(client.get(), reply, sizeof reply, MSG_DONTWAIT) == 5; });
+  CHECK(std::string(reply, 5) == "hello");
 }

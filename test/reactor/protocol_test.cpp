@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -208,4 +209,79 @@ TEST_CASE("notifyOnDisconnect: each callback is called once, after connectionLos
   CHECK(capture.flushLoggedErrors<std::domain_error>().size() == 1);
   protocol->detachTransport();
   CHECK(events == "first last");
+}
+
+namespace {
+
+// A transport as ours are: it delivers.
+struct Delivering : NoOpTransport {
+  using NoOpTransport::deliver;
+};
+
+// Keeps all that it gets, and calls `act` with it.
+struct Keeper : Protocol {
+  void connectionMade() override { log += "made;"; }
+  void dataReceived(std::string_view data) override {
+    kept += data;
+    log += std::string(data) + ";";
+    if (act) act(*this);
+    CHECK(alive == "on the heap, for AddressSanitizer's sake");
+  }
+  std::string takeUnread() override { return std::exchange(kept, {}); }
+  std::string kept, log, alive = "on the heap, for AddressSanitizer's sake";
+  std::function<void(Keeper&)> act;
+};
+
+}  // namespace
+
+TEST_CASE("a protocol that gives its transport away lives until its call has returned") {
+  Delivering transport;
+  auto first = std::make_shared<Keeper>();
+  auto second = std::make_shared<Keeper>();
+  auto third = std::make_shared<Keeper>();
+  std::weak_ptr<Keeper> gone = first;
+  first->makeConnection(transport);
+  SUBCASE("to one") {
+    first->act = [&](Keeper& self) {
+      second->makeConnection(self.transport());
+      CHECK(second->log == "made;");
+    };
+  }
+  SUBCASE("to one that gives it on at once") {
+    first->act = [&](Keeper& self) {
+      second->makeConnection(self.transport());
+      third->makeConnection(second->transport());
+      std::swap(second, third);
+    };
+  }
+  SUBCASE("to one that gives it on when it has got something") {
+    second->act = [&](Keeper& self) {
+      third->makeConnection(self.transport());
+      std::swap(second, third);
+      self.act = nullptr;
+    };
+    first->act = [&](Keeper& self) { second->makeConnection(self.transport()); };
+  }
+  first.reset();
+  transport.deliver("some");
+  CHECK(gone.expired());
+  CHECK(second->log == "made;some;");
+  transport.deliver("more");
+  CHECK(second->kept == "somemore");
+  CHECK(transport.protocol() == second.get());
+}
+
+TEST_CASE("what a protocol throws after it has given its transport away goes to the transport") {
+  Delivering transport;
+  auto first = std::make_shared<Keeper>();
+  auto second = std::make_shared<Keeper>();
+  first->makeConnection(transport);
+  first->act = [&](Keeper& self) {
+    second->makeConnection(self.transport());
+    throw std::runtime_error("no");
+  };
+  CHECK_THROWS_AS(transport.deliver("some"), std::runtime_error);
+  CHECK_FALSE(transport.delivering());
+  transport.deliver("more");
+  CHECK(second->kept == "more");
 }

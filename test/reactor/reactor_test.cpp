@@ -1,7 +1,12 @@
 #include <reactor/reactor.hpp>
 
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -14,8 +19,11 @@
 
 #include <deferred/errors.hpp>
 #include <deferred/functions.hpp>
+#include <reactor/descriptor.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/error.hpp>
+#include <reactor/process.hpp>
+#include <reactor/task.hpp>
 #include <reactor/testing/log_capture.hpp>
 
 using namespace std::chrono_literals;
@@ -70,6 +78,29 @@ bool isIgnored(int signal) {
   sigaction(signal, nullptr, &action);
   return action.sa_handler == SIG_IGN;
 }
+
+// Runs f in a child process, with the signals' default actions, and gives its status.
+int inChild(const std::function<void()>& f) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    DefaultSignals signals;
+    f();
+    ::_exit(0);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+// Runs `last` when it is destroyed with that.
+struct AtEnd {
+  explicit AtEnd(std::function<void()> last) : last(std::move(last)) {}
+  AtEnd(AtEnd&& other) noexcept : last(std::exchange(other.last, nullptr)) {}
+  ~AtEnd() {
+    if (last) last();
+  }
+  std::function<void()> last;
+};
 
 }  // namespace
 
@@ -454,6 +485,50 @@ TEST_SUITE("Reactor") {
     CHECK(log.flushLoggedErrors().empty());
   }
 
+  TEST_CASE("another signal ends a program whose shutdown hangs") {
+    const int status = inChild([] {
+      Reactor reactor;
+      LogCapture log;
+      Resolver<void> never;
+      reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, [&] {
+        reactor.callLater(1100ms, [] { raise(SIGINT); });
+        return never.deferred();
+      });
+      reactor.callWhenRunning([&] { raise(SIGTERM); });
+      reactor.run();
+    });
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGINT);
+  }
+
+  TEST_CASE("a signal that comes as run() returns does no harm") {
+    DefaultSignals signals;
+    std::signal(SIGTERM, SIG_IGN);
+    Reactor reactor;
+    LogCapture log;
+    reactor.addSystemEventTrigger(Phase::after, SystemEvent::shutdown, [&] { raise(SIGTERM); });
+    reactor.callWhenRunning([&] { reactor.stop(); });
+    reactor.run();
+    reactor.callWhenRunning([&] { reactor.stop(); });
+    reactor.run(false);
+    CHECK(log.flushLoggedErrors().empty());
+  }
+
+  TEST_CASE("a reactor runs where no descriptor is left") {
+    const int status = inChild([] {
+      Reactor reactor;
+      const rlimit few{64, 64};
+      ::setrlimit(RLIMIT_NOFILE, &few);
+      while (::dup(0) >= 0) {
+      }
+      reactor.callLater(1ms, [&] { reactor.stop(); });
+      reactor.run();
+      ::_exit(7);
+    });
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 7);
+  }
+
   TEST_CASE("the program's own SIGINT handler stays; without signal handlers all stay") {
     DefaultSignals signals;
     static int interrupts;
@@ -591,5 +666,110 @@ TEST_SUITE("Reactor") {
     CHECK_FALSE(outlives.active());
     CHECK_NOTHROW(outlives.reset(1s));
     CHECK_NOTHROW(outlives.cancel());
+  }
+
+  TEST_CASE("a thread's call that ~Reactor drops may make others") {
+    int dropped = 0;
+    {
+      Reactor reactor;
+      for (int i = 0; i < 3; ++i) {
+        reactor.callFromThread([end = AtEnd([&] {
+                                  for (int j = 0; j < 10; ++j)
+                                    reactor.callFromThread([end = AtEnd([&] { ++dropped; })] {});
+                                })] {});
+      }
+    }
+    CHECK(dropped == 30);
+  }
+
+  TEST_CASE("an errback of what a dropped call held may call") {
+    bool called = false;
+    {
+      Reactor reactor;
+      Resolver<int> answer;
+      answer.deferred().addErrback([&](const BrokenDeferred&) {
+        called = true;
+        reactor.callFromThread([] {});
+        return 0;
+      });
+      reactor.callFromThread([answer = std::make_unique<Resolver<int>>(std::move(answer))] { answer->callback(1); });
+      reactor.callFromThread([] {});
+    }
+    CHECK(called);
+  }
+
+  TEST_CASE("triggers that are dropped, and what they held, may add and remove others") {
+    Reactor reactor;
+    const auto none = [] {};
+    TriggerID other{};
+    const auto atEnd = [&] {
+      reactor.removeSystemEventTrigger(other);
+      for (int i = 0; i < 100; ++i) reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, none);
+    };
+    const TriggerID first =
+        reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, [end = AtEnd(atEnd)] {});
+    other = reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, none);
+    reactor.removeSystemEventTrigger(first);
+    CHECK_THROWS_AS(reactor.removeSystemEventTrigger(other), std::invalid_argument);
+  }
+
+  TEST_CASE("what is no function is refused where it is given") {
+    Reactor reactor;
+    void (*none)() = nullptr;
+    CHECK_THROWS_AS(reactor.callLater(0s, nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.callLater(0s, none), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.callLater(0s, std::function<void()>()), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.callFromThread(nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.callWhenRunning(nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.callInThread(nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.addSystemEventTrigger(Phase::during, SystemEvent::startup, none), std::invalid_argument);
+    CHECK_THROWS_AS(
+        reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, std::function<Deferred<void>()>()),
+        std::invalid_argument);
+    CHECK(reactor.getDelayedCalls().empty());
+  }
+
+  TEST_CASE("what is no factory, protocol or reader is refused where it is given") {
+    Reactor reactor;
+    CHECK_THROWS_AS(reactor.listenTCP(0, nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.connectTCP("127.0.0.1", 1, nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.listenUNIX("nowhere", nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.connectUNIX("nowhere", nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.listenUDP(0, nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.listenMulticast(0, nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.spawnProcess(nullptr, "/bin/true"), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.addReader(nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(reactor.addWriter(nullptr), std::invalid_argument);
+  }
+
+  TEST_CASE("a lambda coroutine lives until it has ended, whoever calls it") {
+    Reactor reactor;
+    std::string seen;
+    // Long enough to lie on the heap, where AddressSanitizer sees it go.
+    const auto coroutine = [&](const std::string& name) {
+      return [&reactor, &seen, name = name + std::string(100, ' ')]() -> Deferred<void> {
+        co_await deferLater(reactor, 1ms);
+        seen += name.substr(0, name.find(' ')) + ";";
+      };
+    };
+    reactor.callWhenRunning(coroutine("waiting"));
+    reactor.callWhenRunning([&] { reactor.callWhenRunning(coroutine("running")); });
+    reactor.callLater(1ms, coroutine("later"));
+    reactor.callFromThread(coroutine("thread"));
+    reactor.addSystemEventTrigger(Phase::before, SystemEvent::shutdown, coroutine("trigger"));
+    reactor.addSystemEventTrigger(Phase::during, SystemEvent::startup, coroutine("startup"));
+    reactor.callLater(20ms, [&] { reactor.stop(); });
+    reactor.run();
+    for (const char* name : {"waiting;", "running;", "later;", "thread;", "trigger;", "startup;"}) {
+      CHECK_MESSAGE(seen.find(name) != std::string::npos, name);
+    }
+  }
+
+  TEST_CASE("iterate() waits for ever if it is told so") {
+    Reactor reactor;
+    bool called = false;
+    reactor.callLater(2ms, [&] { called = true; });
+    while (!called) reactor.iterate(Duration::max() - 1ns);
+    CHECK(called);
   }
 }

@@ -642,4 +642,15 @@ TEST_SUITE("react") {
           }) == 0);
     CHECK(log.flushLoggedErrors().empty());
   }
+
+  TEST_CASE("a LoopingCall of nothing, or moved from, says so") {
+    Clock clock;
+    CHECK_THROWS_AS(LoopingCall(std::function<void()>(), clock), std::invalid_argument);
+    LoopingCall loop([] {}, clock);
+    const LoopingCall moved = std::move(loop);
+    CHECK_FALSE(loop.running());
+    CHECK_THROWS_AS(loop.start(1s), std::logic_error);
+    CHECK_THROWS_AS(loop.stop(), std::logic_error);
+    CHECK_THROWS_AS(loop.interval(), std::logic_error);
+  }
 }

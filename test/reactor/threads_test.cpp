@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -74,13 +75,45 @@ TEST_SUITE("threads") {
     CHECK(wait(reactor, std::move(d)).failure().check<TestError>());
   }
 
+  TEST_CASE("cancelling takes a job that waits out of the queue") {
+    Reactor reactor;
+    reactor.suggestThreadPoolSize(1);
+    std::promise<void> go, began;
+    auto running = deferToThread([&] {
+      began.set_value();
+      go.get_future().wait();
+    });
+    began.get_future().wait();
+    bool ran = false;
+    const auto capture = std::make_shared<int>(0);
+    auto waiting = deferToThread([&, capture] { ran = true; });
+    auto last = deferToThread([] { return 3; });
+    CHECK(reactor.getThreadPool().queued() == 2);
+    waiting.cancel();
+    CHECK(reactor.getThreadPool().queued() == 1);
+    CHECK(capture.use_count() == 1);
+    go.set_value();
+    CHECK(wait(reactor, std::move(waiting)).failure().check<CancelledError>());
+    CHECK(wait(reactor, std::move(running)).ok());
+    CHECK(wait(reactor, std::move(last)).value() == 3);
+    CHECK_FALSE(ran);
+  }
+
+  TEST_CASE("what is no function is refused") {
+    Reactor reactor;
+    CHECK_THROWS_AS(reactor.getThreadPool().callInThread(nullptr), std::invalid_argument);
+    CHECK_THROWS_AS(deferToThread(std::function<int()>()), std::invalid_argument);
+  }
+
   TEST_CASE("cancelling ends the waiting, not the job") {
     Reactor reactor;
-    std::promise<void> go, done;
+    std::promise<void> began, go, done;
     auto d = deferToThread([&] {
+      began.set_value();
       go.get_future().wait();
       done.set_value();
     });
+    began.get_future().wait();
     d.cancel();
     go.set_value();
     CHECK(wait(reactor, std::move(d)).failure().check<CancelledError>());

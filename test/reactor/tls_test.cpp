@@ -690,6 +690,61 @@ TEST_CASE("TLS: a paused protocol gets nothing, while the handshake goes on") {
   }
 }
 
+TEST_CASE("TLS: a protocol gives its transport to another") {
+  Pair pair;
+  auto next = std::make_shared<Recorder>();
+  std::weak_ptr<Recorder> gone = pair.server;
+  std::string expected;
+  const auto giveAway = [&](Recorder& self) { next->makeConnection(self.transport()); };
+  SUBCASE("before the handshake") {
+    pair.server->onMade = giveAway;
+    expected = "made handshake data";
+  }
+  SUBCASE("when it is done") {
+    pair.server->onHandshake = giveAway;
+    expected = "made data";
+  }
+  SUBCASE("when data comes") {
+    pair.server->onData = [&](Recorder& self, std::string_view) { giveAway(self); };
+    expected = "made data";
+  }
+  SUBCASE("at the end") {
+    pair.server->onLost = giveAway;
+    expected = "made";
+  }
+  Clock& clock = pair.clock;
+  auto server = over(localhostServer(), std::exchange(pair.server, nullptr), clock);
+  pair.pump.emplace(over(clientFor("localhost"), pair.client, clock), std::move(server));
+  pair.flush();
+  for (const char* text : {"first", "second"}) {
+    pair.client->transport().write(text);
+    pair.flush();
+  }
+  pair.client->transport().loseConnection();
+  pair.flush();
+  CHECK(gone.expired());
+  std::string events;
+  for (const std::string& event : next->events) events += (events.empty() ? "" : " ") + event;
+  if (expected != "made") expected += " lost";
+  CHECK(events == expected);
+  CHECK(pair.client->lostCleanly());
+}
+
+TEST_CASE("TLS: a protocol that paused before startTLS reads when it resumes") {
+  Clock clock;
+  auto client = std::make_shared<Recorder>(), server = std::make_shared<Recorder>();
+  IOPump pump(client, server);
+  server->transport().pauseProducing();
+  startTLS(*server, localhostServer(), clock);
+  startTLS(*client, clientFor("localhost"), clock);
+  client->transport().write("secret");
+  flushBoth(pump, clock);
+  CHECK(server->received.empty());
+  server->transport().resumeProducing();
+  flushBoth(pump, clock);
+  CHECK(server->received == "secret");
+}
+
 TEST_CASE("TLS: what came with the end of the handshake waits while the protocol is paused, also if it pauses again") {
   Pair pair;
   pair.server->onMade = [](Recorder& me) { me.transport().pauseProducing(); };

@@ -76,13 +76,13 @@ TEST_CASE("without EPOLLET it is told as long as it lasts and is asked for") {
   loop.turn();
   loop.turn();
   CHECK(recorder.seen.size() == 2);
-  loop.poller.change(pair.near.get(), 0);
+  loop.poller.change(pair.near.get(), 0, recorder);
   loop.turn();
   CHECK(recorder.seen.size() == 2);
-  loop.poller.change(pair.near.get(), EPOLLOUT);
+  loop.poller.change(pair.near.get(), EPOLLOUT, recorder);
   loop.turn();
   CHECK(recorder.seen.back() == EPOLLOUT);
-  loop.poller.remove(pair.near.get());
+  loop.poller.remove(pair.near.get(), recorder);
   loop.turn();
   CHECK(recorder.seen.size() == 3);
 }
@@ -94,12 +94,30 @@ TEST_CASE("a descriptor that was closed and opened again unsaid is watched when 
   const int fd = pair.near.get();
   REQUIRE(loop.poller.add(fd, EPOLLIN, recorder) == 0);
   pair.near.reset();
-  CHECK(loop.poller.change(fd, EPOLLIN) == EBADF);
+  CHECK(loop.poller.change(fd, EPOLLIN, recorder) == EBADF);
   pair.near = UniqueFd(::dup3(later.near.get(), fd, O_CLOEXEC));
-  CHECK(loop.poller.change(fd, EPOLLIN) == 0);
+  CHECK(loop.poller.change(fd, EPOLLIN, recorder) == 0);
   later.send();
   loop.turn();
   CHECK(recorder.seen == std::vector<std::uint32_t>{EPOLLIN});
+}
+
+TEST_CASE("a descriptor that is another watcher's by now is left alone") {
+  Loop loop;
+  SocketPair pair, later;
+  Recorder first, second;
+  const int fd = pair.near.get();
+  REQUIRE(loop.poller.add(fd, EPOLLIN, first) == 0);
+  pair.near.reset();
+  pair.near = UniqueFd(::dup3(later.near.get(), fd, O_CLOEXEC));
+  REQUIRE(loop.poller.add(fd, EPOLLIN, second) == 0);
+  CHECK(loop.poller.change(fd, 0, first) == EEXIST);
+  CHECK(loop.poller.add(fd, EPOLLIN, first) == EEXIST);
+  loop.poller.remove(fd, first);
+  later.send();
+  loop.turn();
+  CHECK(first.seen.empty());
+  CHECK(second.seen == std::vector<std::uint32_t>{EPOLLIN});
 }
 
 TEST_CASE("another watcher takes over") {

@@ -325,4 +325,13 @@ TEST_SUITE("Clock") {
     clock.advance(Duration::max() - clock.seconds());
     CHECK(calls == 1);
   }
+
+  TEST_CASE("time has an end") {
+    Clock clock;
+    clock.advance(1s);
+    CHECK_THROWS_AS(clock.advance(Duration::max()), std::invalid_argument);
+    CHECK(clock.seconds() == 1s);
+    clock.advance(Duration::max() - 1s);
+    CHECK(clock.seconds() == Duration::max());
+  }
 }
