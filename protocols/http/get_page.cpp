@@ -476,6 +476,7 @@ void PageFetch::abandon(Failure why) {
 void PageFetch::deliver() {
   if (deadline_.active()) deadline_.cancel();
   if (resolver_.called()) return;
+  sink_.reset();    // the file is closed before anybody hears of it
   if (starting_) {  // never before it is returned
     deadline_ = reactor_.callLater(Duration::zero(), [self = shared_from_this()] { self->deliver(); }, where_);
     return;

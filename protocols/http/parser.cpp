@@ -47,8 +47,15 @@ class HttpParser<Head>::Impl {
         fromPending = kept_ < pending_.size();
       }
       if (in.empty()) return HttpEvent::needMore;
+      bool padding = false;
+      if constexpr (!kRequest) {
+        if (message_->headDone && message_->chunked() && !message_->inChunk) {
+          padding = mendChunk(in, data);
+          fromPending = kept_ < pending_.size();
+        }
+      }
       // Beast's parser asserts that it is not asked about fewer bytes than a last chunk has.
-      const bool wait = message_->headDone && message_->chunked() && !message_->inChunk && in.size() < 5;
+      const bool wait = padding || (message_->headDone && message_->chunked() && !message_->inChunk && in.size() < 5);
 
       error_code error = http::error::need_more;
       message_->body = {};
@@ -168,27 +175,90 @@ class HttpParser<Head>::Impl {
     if constexpr (kRequest) {  // RFC 9112 2.2: empty lines before a request are ignored
       const auto start = std::min(in.find_first_not_of("\r\n"), in.size());
       skip(start, in, data);
-    } else if (constexpr std::size_t kStatus = 12; in.size() <= kStatus) {  // "HTTP/1.1 200"
-      constexpr std::string_view kStart = "HTTP/1.";
-      if (in.substr(0, kStart.size()) != kStart.substr(0, in.size())) fail(http::error::bad_version);
+    } else if (!mendHead(in, data)) {
+      return false;
+    }
+    if (in.empty()) return false;
+    message_.emplace(headerLimit_, noBody_);
+    return true;
+  }
+
+  // Where the head of a response has to be mended.
+  struct Irregular {
+    bool lines = false;   // some end in LF alone (RFC 9112 2.2), or are folded (5.2)
+    bool reason = false;  // there is none, nor the space before it, which Beast wants and many servers leave out
+  };
+
+  /// Beast gets the head of a response whole, and in the form that it knows. False, with what there is in pending_,
+  /// while it is not whole.
+  bool mendHead(std::string_view& in, std::string_view& data) {
+    constexpr std::string_view kStart = "HTTP/1.";
+    constexpr std::size_t kStatus = 12;  // "HTTP/1.1 200"
+    if (in.substr(0, kStart.size()) != kStart.substr(0, in.size())) fail(http::error::bad_version);
+    Irregular irregular;
+    std::size_t end = std::string_view::npos;
+    for (std::size_t line = 0;;) {
+      const std::size_t lf = in.find('\n', line);
+      if (lf == in.npos) break;
+      const bool crlf = lf > line && in[lf - 1] == '\r';
+      const std::size_t size = lf - line - (crlf ? 1 : 0);
+      if (line == 0 && size == kStatus) irregular.reason = true;
+      const bool folded = lf + 1 < in.size() && (in[lf + 1] == ' ' || in[lf + 1] == '\t');
+      irregular.lines = irregular.lines || !crlf || (folded && size > 0);
+      line = lf + 1;
+      if (size == 0) {
+        end = line;
+        break;
+      }
+    }
+    if (std::min(end, in.size()) > headerLimit_) tooLarge(headerLimit_);
+    if (end == in.npos) {
       if (in.data() == data.data() && !in.empty()) {
         pending_.assign(data);
         kept_ = 0;
         data = {};
       }
       return false;
-    } else if (in[kStatus] ==
-               '\r') {  // no reason, nor the space before it, which Beast wants and many servers leave out
-      std::string mended(in.substr(0, kStatus));
-      mended.append(1, ' ').append(in.substr(kStatus));
-      pending_ = std::move(mended);
-      kept_ = 0;
-      data = {};
-      in = pending_;
     }
-    if (in.empty()) return false;
-    message_.emplace(headerLimit_, noBody_);
+    if (!irregular.lines && !irregular.reason) return true;
+    std::string mended;
+    for (std::size_t line = 0; line < end;) {
+      const std::size_t lf = in.find('\n', line);
+      std::string_view text = in.substr(line, lf - line);
+      if (text.ends_with('\r')) text.remove_suffix(1);
+      if (mended.ends_with(' ')) text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+      mended.append(text);
+      if (line == 0 && irregular.reason) mended += ' ';
+      line = lf + 1;
+      const bool folded = line < end && !text.empty() && (in[line] == ' ' || in[line] == '\t');
+      mended.append(folded ? " " : "\r\n");
+    }
+    mended.append(in.substr(end));
+    take(std::move(mended), in, data);
     return true;
+  }
+
+  /// Takes the padding behind a chunk's size away, which many servers send and Beast refuses. True if more of it may
+  /// come.
+  bool mendChunk(std::string_view& in, std::string_view& data) {
+    const std::size_t size = in.find_first_not_of("\r\n");
+    const std::size_t padding = in.find_first_not_of("0123456789abcdefABCDEF", size);
+    const std::size_t rest = in.find_first_not_of(" \t", padding);
+    if (padding == in.npos || padding == size || rest == padding) return false;
+    if (rest == in.npos) return true;
+    if (in[rest] != '\r' && in[rest] != ';') return false;
+    std::string mended(in.substr(0, padding));
+    mended.append(in.substr(rest));
+    take(std::move(mended), in, data);
+    return false;
+  }
+
+  /// `mended` comes in the place of `in`.
+  void take(std::string mended, std::string_view& in, std::string_view& data) {
+    pending_ = std::move(mended);
+    kept_ = 0;
+    data = {};
+    in = pending_;
   }
 
   void skip(std::size_t count, std::string_view& in, std::string_view& data) noexcept {

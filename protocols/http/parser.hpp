@@ -43,7 +43,9 @@ struct RequestHead {
 ///   while (true) switch (parser.next(data)) { case HttpEvent::needMore: return; ... }
 ///
 /// Stricter than Beast about where a message ends: a message is refused that has a Transfer-Encoding other than
-/// `chunked`, one beside a Content-Length, one in HTTP/1.0, or several; and a request without Host, or with two.
+/// `chunked`, one beside a Content-Length, one in HTTP/1.0, or several; and a request without Host, or with two. Of
+/// responses it reads what servers send and clients know to read: lines that end in LF alone, folded ones, no reason, a
+/// chunk's size with padding.
 /// Instantiated for RequestHead and ResponseHead.
 template <class Head>
 class HttpParser {

@@ -8,6 +8,7 @@
 
 #include <protocols/http/error.hpp>
 #include <protocols/http/parser.hpp>
+#include <protocols/http/uri.hpp>
 #include <reactor/logger.hpp>
 
 namespace torsion {
@@ -17,6 +18,8 @@ constexpr std::size_t kPiece = 64 * 1024;
 /// After an error the rest of the request is read and dropped for so long: closing at once would reset the connection,
 /// and the client might never see why.
 constexpr Duration kLinger = std::chrono::seconds(2);
+/// A body's rate is looked at after so long.
+constexpr Duration kBodyGrace = std::chrono::seconds(20);
 
 Logger& logger() {
   static Logger log("torsion.http.site");
@@ -73,7 +76,7 @@ std::string_view originForm(std::string_view target) {
 }  // namespace
 
 /// One connection of a Site (twisted.web.http.HTTPChannel).
-class HTTPChannel final : public Protocol {
+class HTTPChannel final : public Protocol, public HalfCloseableProtocol {
  public:
   explicit HTTPChannel(std::shared_ptr<Site> site) : site_(std::move(site)), parser_(site_->options_.maxHeader) {}
 
@@ -102,6 +105,13 @@ class HTTPChannel final : public Protocol {
     if (idle_.active()) idle_.cancel();
     std::exchange(handling_, {}).cancel();
   }
+
+  // The client sends no more; what it has asked for is answered.
+  void readConnectionLost() override {
+    halfClosed_ = true;
+    if (state_ == State::reading) transport().loseConnection();
+  }
+  void writeConnectionLost() override {}
 
  private:
   enum class State {
@@ -144,11 +154,14 @@ class HTTPChannel final : public Protocol {
       while (state_ == State::reading) {
         switch (parser_.next(data)) {
           case HttpEvent::needMore:
-            return;
+            return tooSlow();
           case HttpEvent::head:
             headReceived(parser_.head());
+            began_ = site_->time_.seconds();
+            bodyReceived_ = 0;
             break;
           case HttpEvent::body:
+            bodyReceived_ += parser_.body().size();
             if (parser_.body().size() > site_->options_.maxBody - request_->body.size()) return refuse(413);
             request_->body.append(parser_.body());
             break;
@@ -164,6 +177,25 @@ class HTTPChannel final : public Protocol {
     if (state_ != State::closing) waiting_.append(data);
   }
 
+  /// Refuses a request that comes, but so slowly that it only holds the connection.
+  void tooSlow() {
+    if (!parser_.started()) {
+      began_.reset();
+      return;
+    }
+    const Duration now = site_->time_.seconds();
+    if (!began_) began_ = now;
+    const SiteOptions& options = site_->options_;
+    const Duration took = now - *began_;
+    if (!parser_.inBody()) {
+      head_ = false;
+      if (options.headTimeout > Duration::zero() && took > options.headTimeout) refuse(408);
+    } else if (options.minBodyRate > 0 && took > kBodyGrace) {
+      const double seconds = std::chrono::duration<double>(took).count();
+      if (static_cast<double>(bodyReceived_) < seconds * static_cast<double>(options.minBodyRate)) refuse(408);
+    }
+  }
+
   void headReceived(RequestHead& head) {
     keepAlive_ = head.keepAlive;
     head_ = head.method == "HEAD";
@@ -175,7 +207,7 @@ class HTTPChannel final : public Protocol {
     r.body.clear();
     std::string_view target = originForm(head.target);
     if (head.target == "*" && r.method == "OPTIONS") target = "*";
-    if (target.empty()) return refuse(400);
+    if (target.empty() || !isHost(r.headers.getHeader("Host").value_or(""))) return refuse(400);
     const auto question = target.find('?');
     r.path = target.substr(0, question);
     r.query = question == target.npos ? "" : target.substr(question + 1);
@@ -188,6 +220,7 @@ class HTTPChannel final : public Protocol {
 
   void handle() {
     request_->peer = peer_;
+    began_.reset();
     state_ = State::handling;
     std::optional<Reply> reply;
     try {
@@ -223,6 +256,7 @@ class HTTPChannel final : public Protocol {
     transport().resumeProducing();
     const std::string data = std::exchange(waiting_, {});
     read(data);
+    if (halfClosed_ && state_ == State::reading) transport().loseConnection();
   }
 
   /// Answers a request that cannot be handled, and ends the connection.
@@ -311,9 +345,10 @@ class HTTPChannel final : public Protocol {
 
   void responded() {
     active();
+    if (halfClosed_ && waiting_.empty()) keepAlive_ = false;
     state_ = keepAlive_ ? State::reading : State::closing;
     if (keepAlive_) return;
-    if (!linger_) return transport().loseConnection();
+    if (!linger_ || halfClosed_) return transport().loseConnection();
     transport().loseWriteConnection();
     if (idle_.active()) idle_.reset(kLinger);
   }
@@ -329,7 +364,10 @@ class HTTPChannel final : public Protocol {
   std::size_t written_ = 0;  // since the transport was known to have less than 64 KiB queued
   Address peer_;
   State state_ = State::reading;
+  std::optional<Duration> began_;  // the head, or the body, that is coming in
+  std::size_t bodyReceived_ = 0;
   bool keepAlive_ = true, head_ = false, linger_ = false, inRead_ = false;
+  bool halfClosed_ = false;  // by the client
 };
 
 std::shared_ptr<Protocol> Site::buildProtocol(const Address&) {

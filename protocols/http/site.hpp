@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <deferred/deferred.hpp>
+#include <deferred/detail/require.hpp>
 #include <protocols/http/headers.hpp>
 #include <reactor/protocol.hpp>
 #include <reactor/reactor.hpp>
@@ -45,6 +46,10 @@ struct SiteOptions {
   std::size_t maxBody = 16 * 1024 * 1024;  ///< a larger body is answered with 413
   /// A connection on which nothing comes and nothing can be sent for so long is closed; a handler may take longer.
   Duration idleTimeout = std::chrono::seconds(60);
+  /// A request whose head is not whole so long after its first byte is answered with 408; 0: no limit.
+  Duration headTimeout = std::chrono::seconds(30);
+  /// Bytes a second. A body that comes more slowly, taken over at least 20 s, is answered with 408; 0: no limit.
+  std::size_t minBodyRate = 500;
 };
 
 /// Answers requests by handlers, found by method and path. Set it up, then listen:
@@ -69,17 +74,25 @@ class Site final : public Factory, public std::enable_shared_from_this<Site> {
   ///
   /// `handler` takes a const Request& or nothing, and returns the text of a page, a Response, or a Deferred of either;
   /// so it may be a coroutine. The Request stays valid until the Deferred has fired. If the handler throws or its
-  /// Deferred fails, that is logged, and the answer is 500. If the client goes away, the Deferred is cancelled.
+  /// Deferred fails, that is logged, and the answer is 500. If the connection is lost, the Deferred is cancelled; a
+  /// client that only shuts its writing side gets its answer. The handler stays until the Deferred has fired.
   template <class F>
   void route(std::string method, const std::string& path, F handler) {
-    addRoute(std::move(method), path, [handler = std::move(handler)](const Request& request) mutable -> Reply {
-      if constexpr (std::is_invocable_v<F&, const Request&>) {
-        return reply(handler(request));
-      } else {
-        static_assert(std::is_invocable_v<F&>, "route: the handler must take a const Request&, or nothing");
-        return reply(handler());
-      }
-    });
+    detail::requireCallable(handler, "route: there is no handler");
+    // As what it returns says, so that a lambda coroutine is kept (see UniqueFunction).
+    if constexpr (std::is_invocable_v<F&, const Request&>) {
+      using Returned = std::invoke_result_t<F&, const Request&>;
+      addRoute(std::move(method), path,
+               [handler = UniqueFunction<Returned(const Request&)>(std::move(handler))](
+                   const Request& request) mutable -> Reply { return reply(handler(request)); });
+    } else {
+      static_assert(std::is_invocable_v<F&>, "route: the handler must take a const Request&, or nothing");
+      using Returned = std::invoke_result_t<F&>;
+      addRoute(std::move(method), path,
+               [handler = UniqueFunction<Returned()>(std::move(handler))](const Request&) mutable -> Reply {
+                 return reply(handler());
+               });
+    }
   }
   template <class F>
   void route(const std::string& path, F handler) {

@@ -4,7 +4,6 @@
 #include <array>
 #include <boost/url/authority_view.hpp>
 #include <boost/url/parse.hpp>
-#include <boost/url/url.hpp>
 #include <boost/url/url_view.hpp>
 #include <charconv>
 
@@ -74,6 +73,35 @@ std::string_view clean(std::string_view url, std::size_t path, bool spaces, std:
   return store;
 }
 
+bool isDots(std::string_view segment, std::size_t dots) {
+  for (; dots > 0; --dots) {
+    const std::size_t size = segment.starts_with('.') ? 1 : equalsIgnoreCase(segment.substr(0, 3), "%2e") ? 3 : 0;
+    if (size == 0) return false;
+    segment.remove_prefix(size);
+  }
+  return segment.empty();
+}
+
+/// The path and query `target` without its segments "." and ".." (RFC 3986 5.2.4).
+std::string withoutDots(std::string_view target) {
+  const std::string_view query = target.substr(std::min(target.find('?'), target.size()));
+  std::string_view path = target.substr(0, target.size() - query.size());
+  std::string result;
+  while (!path.empty()) {
+    const std::size_t end = std::min(path.find('/', 1), path.size());
+    const std::string_view segment = path.substr(1, end - 1);
+    const bool up = isDots(segment, 2);
+    if (up) result.erase(std::min(result.rfind('/'), result.size()));
+    if (!up && !isDots(segment, 1)) {
+      result.append(path.substr(0, end));
+    } else if (end == path.size()) {
+      result += '/';
+    }
+    path.remove_prefix(end);
+  }
+  return (result.empty() ? "/" : result).append(query);
+}
+
 /// Where the path of `url` starts, whose authority starts at `authority`.
 std::size_t pathStart(std::string_view url, std::size_t authority) {
   std::size_t i = authority;
@@ -105,6 +133,13 @@ void readAuthority(URI& uri, std::string_view authority, std::string_view url) {
 
 }  // namespace
 
+bool isHost(std::string_view host) {
+  const auto parsed = urls::parse_authority({host.data(), host.size()});
+  if (!parsed || parsed->has_userinfo()) return false;
+  return std::all_of(host.begin(), host.end(),
+                     [](char c) { return !kEscaped[static_cast<unsigned char>(c)] || c == '[' || c == ']'; });
+}
+
 URI URI::parse(std::string_view url) {
   const auto colon = url.find("://");
   if (colon == url.npos) invalid(url, "not of the form http://host/path");
@@ -132,15 +167,25 @@ URI URI::join(std::string_view reference) const {
   const std::string_view cleaned = clean(reference, absolute ? pathStart(reference, slashes + 2) : 0, true, store);
   const auto parsed = urls::parse_uri_reference({cleaned.data(), cleaned.size()});
   if (!parsed) invalid(reference, "not a URL reference");
-  const std::string base = toString();
-  urls::url joined;
-  if (!urls::resolve(urls::url_view(base), *parsed, joined)) invalid(reference, "it cannot be resolved");
-  URI result = parse(view(joined.buffer()));
-  // Boost.URL 1.81 keeps the ".." that lead above the root.
-  std::size_t above = 0;
-  while (result.originForm.compare(above, 4, "/../") == 0) above += 3;
-  result.originForm.erase(0, above);
-  if (result.originForm == "/..") result.originForm = "/";
+  if (parsed->has_scheme()) {
+    URI result = parse(cleaned);
+    result.originForm = withoutDots(result.originForm);
+    return result;
+  }
+  if (absolute) {
+    URI result = parse(scheme + ':' + std::string(cleaned));
+    result.originForm = withoutDots(result.originForm);
+    return result;
+  }
+  // RFC 3986 5.2.2. Not by Boost.URL 1.81, which decodes "%2F".
+  URI result = *this;
+  const std::string_view path = std::string_view(originForm).substr(0, originForm.find('?'));
+  if (cleaned.starts_with('?')) {
+    result.originForm = std::string(path).append(cleaned);
+  } else if (!cleaned.empty()) {
+    const std::string_view folder = cleaned.starts_with('/') ? "" : path.substr(0, path.rfind('/') + 1);
+    result.originForm = withoutDots(std::string(folder).append(cleaned));
+  }
   return result;
 }
 

@@ -36,4 +36,7 @@ struct URI {
   bool operator==(const URI&) const = default;
 };
 
+/// True for what may stand in a Host header: a host, with or without a port (RFC 9112 3.2); nothing is one, too.
+bool isHost(std::string_view host);
+
 }  // namespace torsion

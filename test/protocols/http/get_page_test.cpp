@@ -545,6 +545,13 @@ TEST_CASE_FIXTURE(Fixture, "downloadPage writes a file") {
   d = download("/short");
   CHECK(failureResultOf<PartialDownloadError>(d).get<PartialDownloadError>()->response == "");
   CHECK(file(t.path) == "short");
+  // The file is closed by the time that anybody hears of it.
+  std::string then;
+  downloadPage("http://h.example/short", t.path, {}, reactor).addErrback([&](const PartialDownloadError&) {
+    then = file(t.path);
+  });
+  reactor.flush();
+  CHECK(then == "short");
 
   d = download("/rest", {.supportPartial = true});
   CHECK(seen.back().find("Range: bytes=5-\r\n") != std::string::npos);

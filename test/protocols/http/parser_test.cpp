@@ -103,6 +103,42 @@ TEST_CASE("a status line without a reason") {
   CHECK(response("HTTP/1.1 404 \r\nContent-Length: 2\r\n\r\nno") == "404  1.1 keep|Content-Length=2\n[no]\n");
 }
 
+TEST_CASE("heads of responses as servers send them") {
+  // Lines that end in LF alone, all or some of them.
+  CHECK(response("HTTP/1.1 200 OK\nContent-Length: 2\nContent-Type: text/plain\n\nhi") ==
+        "200 OK 1.1 keep|Content-Length=2|Content-Type=text/plain\n[hi]\n");
+  CHECK(response("HTTP/1.0 200 OK\nServer: GoAhead\r\nPragma: no-cache\nX: y\r\n\n<html>\nx\n") ==
+        "200 OK 1.0 close|Server=GoAhead|Pragma=no-cache|X=y\n[<html>\nx\n] at the end\n");
+  CHECK(response("HTTP/1.1 200\nContent-Length: 2\r\n\r\nhiHTTP/1.1 204 None\n\n") ==
+        "200  1.1 keep|Content-Length=2\n[hi]\n204 None 1.1 keep\n[]\n");
+  // Folded ones, of any length.
+  std::string folded = "HTTP/1.1 200 OK\r\nX-Long: one", value = "one";
+  for (int i = 0; i < 80; ++i) {
+    folded += "\r\n\t  " + std::string(70, 'y');
+    value += ' ' + std::string(70, 'y');
+  }
+  CHECK(response(folded + "\r\nContent-Length: 2\r\n\r\nhi") ==
+        "200 OK 1.1 keep|X-Long=" + value + "|Content-Length=2\n[hi]\n");
+  // Not the head's end: the body's own lines stay as they are.
+  CHECK(response("HTTP/1.1 200 OK\nContent-Length: 6\n\n\n b\n\nc") ==
+        "200 OK 1.1 keep|Content-Length=6\n[\n b\n\nc]\n");
+}
+
+TEST_CASE("a head that never ends is too large, whatever its lines end in") {
+  for (const std::string_view line : {"X: y\n", "X: y\r\n", "X: y\n z\n"}) {
+    ResponseParser parser(1000);
+    std::string text = "HTTP/1.1 200 OK\n";
+    while (text.size() <= 1000) text += line;
+    CHECK_THROWS_AS(run(parser, text, 7), HttpLimitError);
+  }
+}
+
+TEST_CASE("requests are not mended") {
+  CHECK_THROWS_AS(request("GET / HTTP/1.1\nHost: h\n\n"), HttpParseError);
+  CHECK_THROWS_AS(request("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2 \r\nhi\r\n0\r\n\r\n"),
+                  HttpParseError);
+}
+
 TEST_CASE("chunked bodies are decoded") {
   constexpr std::string_view kHead = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n";
   constexpr std::string_view kLog = "200 OK 1.1 keep|Transfer-Encoding=Chunked\n";
@@ -113,6 +149,7 @@ TEST_CASE("chunked bodies are decoded") {
   CHECK(chunked("0\r\n\r\n") == "[]\n");
   CHECK(chunked("5;ext=\"x\"\r\nhello\r\n00A\r\n0123456789\r\n0\r\nTrailer: t\r\nContent-Type: x\r\n\r\n") ==
         "[hello0123456789]\n");
+  CHECK(chunked("5  \r\nhello\r\n2\t;ext\r\nhi\r\n0  \r\n\r\n") == "[hellohi]\n");
   CHECK(chunked("5\r\nhel") == "[hel] cut short\n");
   CHECK(chunked("5\r\nhello\r\n0\r\n") == "[hello] cut short\n");
   for (std::string_view bad :

@@ -7,6 +7,7 @@
 #include <deferred/functions.hpp>
 #include <protocols/http/get_page.hpp>
 #include <reactor/endpoints.hpp>
+#include <reactor/error.hpp>
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/fixture.hpp>
 
@@ -267,6 +268,7 @@ TEST_CASE_FIXTURE(Fixture, "Expect: 100-continue is answered") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "a connection that idles is closed, a slow handler is not") {
+  serve({.headTimeout = 0s});
   auto idle = client(), half = client(), slow = client();
   Resolver<std::string> later;
   site->route("/later", [&] { return later.deferred(); });
@@ -291,6 +293,130 @@ TEST_CASE_FIXTURE(Fixture, "a connection that idles is closed, a slow handler is
   reactor.flush();
   CHECK(clean(slow->got) == answer("200 OK", "late"));
   slow->transport().loseConnection();
+  reactor.flush();
+}
+
+TEST_CASE_FIXTURE(Fixture, "a request that comes a byte at a time is refused in the end") {
+  auto c = client();
+  SUBCASE("its head") {
+    c->transport().write("GET / HTTP/1.1\r\nX: ");
+    for (int i = 0; i < 61; ++i) {
+      CHECK(c->got.empty());
+      c->transport().write("y");
+      reactor.flush();
+      reactor.advance(500ms);
+    }
+  }
+  SUBCASE("its body") {
+    c->transport().write("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n");
+    reactor.flush();
+    for (int i = 0; i < 41; ++i) {
+      CHECK(c->got.empty());
+      c->transport().write("y");
+      reactor.flush();
+      reactor.advance(500ms);
+    }
+  }
+  c->transport().write("y");
+  reactor.flush();
+  reactor.advance(2s);
+  reactor.flush();
+  CHECK(clean(c->got) + (c->lost ? "[closed]" : "[open]") == refusal("408 Request Timeout"));
+}
+
+TEST_CASE_FIXTURE(Fixture, "a body that comes fast enough may take long") {
+  auto c = client();
+  c->transport().write("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+  for (int i = 0; i < 60; ++i) {
+    c->transport().write(std::string(1000, 'y'));
+    reactor.flush();
+    reactor.advance(1s);
+  }
+  CHECK(clean(c->got) == answer("200 OK", "/echo? " + std::string(60000, 'y')));
+  // The next request has its own time.
+  c->transport().write("GET / HT");
+  reactor.flush();
+  reactor.advance(29s);
+  c->transport().write("TP/1.1\r\nHost: h\r\n\r\n");
+  reactor.flush();
+  CHECK(clean(c->got).ends_with(answer("200 OK", "root")));
+  c->transport().loseConnection();
+  reactor.flush();
+}
+
+TEST_CASE_FIXTURE(Fixture, "a Host that names none is refused") {
+  for (const std::string host : {"a b/c", "a/b", "user@h", "h:port", "[::1", "h?x", "h#y", "h\tx", "h, i"}) {
+    CAPTURE(host);
+    CHECK(exchange("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n") == refusal("400 Bad Request"));
+  }
+  for (const std::string host :
+       {"", "h", "h:", "h:80", "10.0.0.1:8080", "[::1]:80", "a_b.example", "xn--bcher-kva.example"}) {
+    CAPTURE(host);
+    CHECK(exchange("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n") == answer("200 OK", "root") + "[open]");
+  }
+}
+
+TEST_CASE_FIXTURE(Fixture, "a client that has shut its writing side is answered, and the connection closed") {
+  struct HalfClient final : Protocol, HalfCloseableProtocol {
+    void dataReceived(std::string_view data) override { got += data; }
+    void readConnectionLost() override { transport().loseConnection(); }
+    void writeConnectionLost() override {}
+    void connectionLost(const Failure& reason) override { lost = reason; }
+    std::string got;
+    std::optional<Failure> lost;
+  };
+  auto c = std::make_shared<HalfClient>();
+  HostnameEndpoint("127.0.0.1", 80, reactor).connect(makeFactory([c] { return c; }));
+  reactor.flush();
+  Resolver<std::string> later;
+  site->route("/later", [&] { return later.deferred(); });
+  std::string expected;
+  SUBCASE("at once") {
+    c->transport().write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    expected = answer("200 OK", "root");
+  }
+  SUBCASE("later") {
+    c->transport().write("GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+    expected = answer("200 OK", "late");
+  }
+  SUBCASE("later, one after another") {
+    c->transport().write("GET /later HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    expected = answer("200 OK", "late") + answer("200 OK", "root");
+  }
+  SUBCASE("in pieces") {
+    c->transport().write("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    expected = answer("200 OK", std::string(300'000, 'x'));
+  }
+  SUBCASE("in the middle of a request") {
+    c->transport().write("GET /later HT");
+  }
+  c->transport().loseWriteConnection();
+  reactor.flush();
+  later.callback("late");
+  reactor.flush();
+  // The last answer may say that the connection is closed.
+  std::string got = clean(c->got);
+  if (const auto at = got.find("Connection: close\r\n"); at != got.npos) got.erase(at, 19);
+  CHECK(got == expected);
+  REQUIRE(c->lost);
+  CHECK(c->lost->check<ConnectionDone>());
+}
+
+TEST_CASE_FIXTURE(Fixture, "a handler that is a coroutine lives until it has ended, also when its route is replaced") {
+  Resolver<void> go;
+  auto wait = std::make_shared<Deferred<void>>(go.deferred());
+  site->route("/later", [wait, text = std::string(100, 'x')]() -> Deferred<std::string> {
+    co_await std::move(*wait);
+    co_return text;
+  });
+  auto c = client();
+  c->transport().write("GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+  reactor.flush();
+  site->route("/later", [] { return "another"; });
+  go.callback();
+  reactor.flush();
+  CHECK(clean(c->got) == answer("200 OK", std::string(100, 'x')));
+  c->transport().loseConnection();
   reactor.flush();
 }
 

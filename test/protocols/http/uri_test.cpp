@@ -103,6 +103,11 @@ TEST_CASE("references are joined as RFC 3986 5.4 says") {
   CHECK(join("../../../../g?../x") == "http://a/g?../x");
   CHECK(join("../../..") == "http://a/");
   CHECK(join("/./g/../../h") == "http://a/h");
+  CHECK(join("/a%2Fb") == "http://a/a%2Fb");
+  CHECK(join("%2e%2E/x%20y") == "http://a/b/x%20y");
+  CHECK(join("g;x=%2f../y") == "http://a/b/c/g;x=%2f../y");
+  CHECK(join("//h/a/../b%2Fc") == "http://h/b%2Fc");
+  CHECK(join("http://h/a/./b/../c%2Fd") == "http://h/a/c%2Fd");
   CHECK(join("https://other:8443/x") == "https://other:8443/x");
   CHECK(join("/a b") == "http://a/a%20b");
   CHECK(join("/\xc3\xa4|") == "http://a/%C3%A4%7C");
