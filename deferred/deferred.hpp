@@ -45,7 +45,16 @@ class Deferred {
 
   /// A Deferred that this handle itself fires, by callback() or errback(). A producer that gives its Deferred away
   /// keeps a Resolver instead.
-  explicit Deferred(Here where = Here::current()) : owner_(*new detail::Chain(typeid(Stored), where)) {}
+  explicit Deferred(Here where = Here::current()) : owner_(*new detail::Chain(typeid(Stored), where)) {
+    owner_->setFiresItself();
+  }
+  template <class F>
+    requires(detail::looksLikeCanceller<T, F>())
+  explicit Deferred(F) {
+    static_assert(
+        !detail::looksLikeCanceller<T, F>(),
+        "Deferred(canceller): the producer sets it: Resolver<T> r; r.onCancel(canceller); return r.deferred()");
+  }
   Deferred(Deferred&&) noexcept = default;
   Deferred& operator=(Deferred&&) noexcept = default;
 
@@ -70,8 +79,9 @@ class Deferred {
   }
   template <class F>
   Deferred addErrback(F f, Here where = Here::current()) && {
-    pushErrback(std::move(f), where);
-    return std::move(*this);
+    Deferred self(std::move(*this));
+    self.pushErrback(std::move(f), where);
+    return self;
   }
   /// Adds the pair as one link: the errback does not see what the callback throws.
   template <class F, class G>
@@ -98,7 +108,8 @@ class Deferred {
   Deferred<void> chainDeferred(Resolver<T> target, Here where = Here::current()) &&;
 
   /// Cancels this Deferred if it has no result after `timeout` on `time`; then, or whatever the cancel gave, a
-  /// CancelledError becomes TimeoutError. Covers the callbacks added before it. The timer goes with the result.
+  /// CancelledError becomes TimeoutError. Covers the callbacks added before it. The timer goes with the result. What a
+  /// canceller throws is reported, and the Deferred it belongs to fails all the same.
   Deferred& addTimeout(Duration timeout, Time& time, Here where = Here::current()) &;
   Deferred addTimeout(Duration timeout, Time& time, Here where = Here::current()) &&;
   /// As above, with `onTimeoutCancel(Result<T>, Duration)` making the result when it timed out, whatever that was. It
@@ -112,17 +123,19 @@ class Deferred {
   /// Asks for the end. Unfired: calls the canceller, and fails with CancelledError unless that fires something; without
   /// one, fails so and drops one late result. Waiting for another Deferred: cancels that. Else nothing. Throws what a
   /// canceller throws.
-  void cancel() { chain().cancel(); }
+  void cancel(Here where = Here::current()) { chain(where).cancel(); }
   /// A weak handle with cancel(), for a Deferred that is given away.
-  Canceller canceller() const { return Canceller(chain()); }
-  /// Holds the callbacks back until unpause() has been called as often.
-  void pause() { chain().pause(); }
-  void unpause() { chain().unpause(); }
+  Canceller canceller(Here where = Here::current()) const { return Canceller(chain(where)); }
+  /// Holds the callbacks back until unpause() has been called as often; more often is a std::logic_error.
+  void pause(Here where = Here::current()) { chain(where).pauseByUser(); }
+  void unpause(Here where = Here::current()) {
+    if (!chain(where).unpauseByUser()) throw std::logic_error("unpause() without pause()");
+  }
   /// True once it has been fired, whether or not its callbacks are done.
-  bool called() const { return chain().called(); }
+  bool called(Here where = Here::current()) const { return chain(where).called(); }
 
   /// Fires this Deferred, as Resolver::callback does. Throws std::logic_error if its type has been changed since it was
-  /// made, or if it was not default-constructed.
+  /// made, or if it was not default-constructed: a Resolver or the library fires it then.
   template <class... A>
   void callback(A&&... args) {
     static_assert(std::is_constructible_v<Stored, A&&...>, "Deferred::callback: T cannot be made from these arguments");
@@ -142,22 +155,20 @@ class Deferred {
 
   /// Internal.
   explicit Deferred(detail::Owner owner) noexcept : owner_(std::move(owner)) {}
-  detail::Owner releaseOwner() && {
-    chain();
+  detail::Owner releaseOwner(Here where = Here::current()) && {
+    chain(where);
     return std::move(owner_);
   }
-  detail::Chain& chain() const {
-    if (!owner_) throw std::logic_error("this Deferred was moved from");
+  detail::Chain& chain(Here where = Here::current()) const {
+    if (!owner_) detail::throwMovedFrom(where);
     return *owner_;
   }
 
  private:
   detail::Chain& head() const {
-    if (chain().headType() != typeid(Stored)) {
-      throw std::logic_error(
-          "callback() or errback() of a Deferred whose type has changed; keep a Resolver to fire it");
-    }
-    return chain();
+    detail::Chain& chain = this->chain();
+    if (!chain.firesItself() || chain.headType() != typeid(Stored)) detail::throwNotItself(chain);
+    return chain;
   }
 
   template <bool kKeepsType, class F>
@@ -169,12 +180,12 @@ class Deferred {
       return detail::WrongUse();
     } else {
       using U = detail::After<T, typename decltype(detail::callbackReturn<T, F>())::type>;
-      static_assert(
-          !kKeepsType || std::is_same_v<U, T>,
-          "addCallback on a named Deferred must keep its type; to change it: auto e = std::move(d).addCallback(f)");
+      static_assert(!kKeepsType || std::is_same_v<U, T>,
+                    "addCallback on a named Deferred must keep its type; to change it: auto e = "
+                    "std::move(d).addCallback(f); instead "
+                    "of a member: chain the calls where it is made, and keep its .canceller()");
       if constexpr (!kKeepsType || std::is_same_v<U, T>) {
-        return push<U, detail::Step<T, U, F, detail::NoCallback>>(kKeepsType, std::move(f), detail::NoCallback(),
-                                                                  where);
+        return add<kKeepsType, U, detail::Step<T, U, F, detail::NoCallback>>(where, std::move(f), detail::NoCallback());
       }
     }
   }
@@ -187,7 +198,7 @@ class Deferred {
       static_assert(detail::fits<T, R>(),
                     "addErrback: the errback must return this Deferred's type; return a value, or the Failure");
       if constexpr (detail::fits<T, R>()) {
-        push<T, detail::Step<T, T, detail::NoCallback, F>>(true, detail::NoCallback(), std::move(f), where);
+        add<true, T, detail::Step<T, T, detail::NoCallback, F>>(where, detail::NoCallback(), std::move(f));
       }
     }
   }
@@ -207,11 +218,12 @@ class Deferred {
       // A Failure that the errback does not catch passes it by, whatever the type.
       static_assert(!kKeepsType || std::is_same_v<U, T>,
                     "addCallbacks on a named Deferred must keep its type; to change it: "
-                    "auto e = std::move(d).addCallbacks(f, g)");
+                    "auto e = std::move(d).addCallbacks(f, g); instead of a member: chain the calls where it is made, "
+                    "and keep its .canceller()");
       static_assert(detail::fits<U, R>(),
                     "addCallbacks: the errback must return what the callback returns, or the Failure");
       if constexpr ((!kKeepsType || std::is_same_v<U, T>) && detail::fits<U, R>()) {
-        return push<U, detail::Step<T, U, F, G>>(kKeepsType, std::move(f), std::move(g), where);
+        return add<kKeepsType, U, detail::Step<T, U, F, G>>(where, std::move(f), std::move(g));
       } else {
         return detail::WrongUse();
       }
@@ -226,23 +238,22 @@ class Deferred {
     } else {
       using U = detail::After<T, typename decltype(detail::bothReturn<T, F>())::type>;
       static_assert(!kKeepsType || std::is_same_v<U, T>,
-                    "addBoth on a named Deferred must keep its type; to change it: auto e = std::move(d).addBoth(f)");
+                    "addBoth on a named Deferred must keep its type; to change it: auto e = std::move(d).addBoth(f); "
+                    "instead of a member: chain the calls where it is made, and keep its .canceller()");
       if constexpr (!kKeepsType || std::is_same_v<U, T>) {
-        detail::Chain& chain = this->chain();
-        detail::addStep<detail::BothStep<T, U, F>>(chain, std::move(f), where);
-        return retyped<U>(kKeepsType);
+        return add<kKeepsType, U, detail::BothStep<T, U, F>>(where, std::move(f));
       }
     }
   }
-  template <class U, class N, class F, class G>
-  Deferred<U> push(bool keepsType, F f, G g, const Here& where) {
-    detail::addStep<N>(chain(), std::move(f), std::move(g), where);
-    return retyped<U>(keepsType);
-  }
-  // The same chain under its new type; nothing where this handle stays.
-  template <class U>
-  Deferred<U> retyped(bool keepsType) {
-    return Deferred<U>(keepsType ? detail::Owner() : std::move(owner_));
+  // The same chain under its new type; nothing where this handle stays. It is taken first, since a callback that runs
+  // at once may destroy this handle.
+  template <bool kKeepsType, class U, class N, class... F>
+  Deferred<U> add(const Here& where, F... f) {
+    (..., detail::requireCallable(f, "addCallback, addErrback, addBoth: the callable is null"));
+    detail::Chain& chain = this->chain(where);
+    Deferred<U> result(kKeepsType ? detail::Owner() : std::move(owner_));
+    detail::addStep<N>(chain, std::move(f)..., where);
+    return result;
   }
 
   detail::Owner owner_;
@@ -261,8 +272,9 @@ Deferred<T> Resolver<T>::deferred() const {
 
 template <class T>
 Deferred<void> Deferred<T>::chainDeferred(Resolver<T> target, Here where) && {
-  chain().chainTo(std::move(target).release(), where);
-  return Deferred<void>(std::move(owner_));
+  Deferred<void> result(std::move(*this).releaseOwner(where));
+  result.chain().chainTo(std::move(target).release(), where);
+  return result;
 }
 
 namespace detail {
@@ -276,23 +288,24 @@ Deferred<T> keepUntilFired(Deferred<T> deferred, std::shared_ptr<void> kept) {
 
 TimeoutError timeoutError(Duration limit);
 
-// The two links that addTimeout adds, and the timer between them.
+// The two links that addTimeout adds, and the timer between them. By an owner of their own, since the user's may go
+// while the first one runs.
 struct Timeout {
   bool timedOut = false;
   DelayedCall timer;
 };
 
 template <class T, class F>
-void addTimeout(Deferred<T>& deferred, Duration timeout, Time& time, F onTimeoutCancel,
-                const std::source_location& where) {
+void addTimeout(Owner owner, Duration timeout, Time& time, F onTimeoutCancel, const std::source_location& where) {
   using R = std::invoke_result_t<F&, Result<T>, Duration>;
+  Deferred<T> deferred(std::move(owner));
   auto state = std::make_shared<Timeout>();
   // As an owner: it is the timer that will end this Deferred, though nobody else may hold it.
   state->timer = time.callLater(
       timeout,
       [weak = std::weak_ptr(state), chain = Owner(deferred.chain())] {
         if (auto state = weak.lock()) state->timedOut = true;
-        chain->cancel();
+        chain->cancelForSure();
       },
       where);
   deferred.addBoth(
@@ -335,15 +348,19 @@ Deferred<T>& Deferred<T>::addTimeout(Duration timeout, Time& time, F onTimeoutCa
     using R = std::invoke_result_t<F&, Result<T>, Duration>;
     constexpr bool fits = detail::fits<T, R>() || std::is_constructible_v<Result<T>, R>;
     static_assert(fits, "addTimeout: onTimeoutCancel must return this Deferred's type; return a value, or a Failure");
-    if constexpr (fits) detail::addTimeout(*this, timeout, time, std::move(onTimeoutCancel), where);
+    if constexpr (fits) {
+      detail::requireCallable(onTimeoutCancel, "addTimeout: onTimeoutCancel is null");
+      detail::addTimeout<T>(detail::Owner(chain(where)), timeout, time, std::move(onTimeoutCancel), where);
+    }
   }
   return *this;
 }
 template <class T>
 template <class F>
 Deferred<T> Deferred<T>::addTimeout(Duration timeout, Time& time, F onTimeoutCancel, Here where) && {
-  addTimeout(timeout, time, std::move(onTimeoutCancel), where);
-  return std::move(*this);
+  Deferred self(std::move(*this));
+  self.addTimeout(timeout, time, std::move(onTimeoutCancel), where);
+  return self;
 }
 template <class T>
 Deferred<T>& Deferred<T>::addTimeout(Duration timeout, Time& time, Here where) & {
@@ -355,8 +372,9 @@ Deferred<T>& Deferred<T>::addTimeout(Duration timeout, Time& time, Here where) &
 }
 template <class T>
 Deferred<T> Deferred<T>::addTimeout(Duration timeout, Time& time, Here where) && {
-  addTimeout(timeout, time, where);
-  return std::move(*this);
+  Deferred self(std::move(*this));
+  self.addTimeout(timeout, time, where);
+  return self;
 }
 
 }  // namespace torsion

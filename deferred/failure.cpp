@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <ostream>
 #include <stdexcept>
 
 namespace torsion {
@@ -31,6 +32,12 @@ std::string messageOf(const std::exception& exception) {
   return text ? text : "";
 }
 
+std::string typeAndMessage(const Failure& failure) {
+  std::string text = typeName(failure.type());
+  if (auto* exception = failure.get<std::exception>()) text += ": " + messageOf(*exception);
+  return text;
+}
+
 std::string at(const std::source_location& where) {
   return std::string(where.file_name()) + ":" + std::to_string(where.line());
 }
@@ -50,7 +57,22 @@ Failure Failure::current() {
   return Failure(std::move(exception));
 }
 
-const std::type_info& Failure::type() const noexcept {
+std::exception_ptr Failure::notNull(std::exception_ptr exception) {
+  if (!exception) throw std::invalid_argument("Failure: the exception is null");
+  return exception;
+}
+
+void Failure::throwEmpty() const {
+  throw std::logic_error("this Failure was moved from");
+}
+
+void Failure::raise() const {
+  requireException();
+  std::rethrow_exception(exception_);
+}
+
+const std::type_info& Failure::type() const {
+  requireException();
   return *exception_.__cxa_exception_type();
 }
 
@@ -82,8 +104,7 @@ std::string Failure::getErrorMessage() const {
 }
 
 std::string Failure::getTraceback() const {
-  std::string text = typeName(type());
-  if (auto* exception = get<std::exception>()) text += ": " + messageOf(*exception);
+  std::string text = typeAndMessage(*this);
   for (const auto& where : trail()) text += "\n  via " + at(where);
   if (trail_ && trail_->count > kTrailLimit) {
     text += "\n  and " + std::to_string(trail_->count - kTrailLimit) + " more";
@@ -125,12 +146,20 @@ void Failure::unrefTrail() noexcept {
   trail_ = nullptr;
 }
 
+std::ostream& operator<<(std::ostream& out, const Failure& failure) {
+  return out << typeAndMessage(failure);
+}
+
 UnhandledFailureHandler setUnhandledFailureHandler(UnhandledFailureHandler handler) noexcept {
   return unhandledHandler.exchange(handler ? handler : &printUnhandled);
 }
 
 void detail::reportUnhandled(std::string_view what, const Failure& failure, const std::source_location& made) noexcept {
-  unhandledHandler.load()(what, failure, made);
+  try {
+    unhandledHandler.load()(what, failure, made);
+  } catch (...) {
+    printUnhandled(what, failure, made);
+  }
 }
 
 }  // namespace torsion

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <exception>
+#include <iosfwd>
 #include <source_location>
 #include <span>
 #include <string>
@@ -27,8 +28,8 @@ class Failure {
   template <class E>
     requires std::derived_from<std::remove_cvref_t<E>, std::exception>
   Failure(E&& exception) : exception_(std::make_exception_ptr(std::forward<E>(exception))) {}
-  /// Holds any exception; `exception` must not be null.
-  explicit Failure(std::exception_ptr exception) noexcept : exception_(std::move(exception)) {}
+  /// Holds any exception. Throws std::invalid_argument if `exception` is null.
+  explicit Failure(std::exception_ptr exception) : exception_(notNull(std::move(exception))) {}
   /// The exception being handled. Throws std::logic_error where there is none, that is, outside a catch block.
   static Failure current();
 
@@ -61,14 +62,15 @@ class Failure {
     if (!check<E...>()) raise();
   }
   /// Throws what it holds.
-  [[noreturn]] void raise() const { std::rethrow_exception(exception_); }
+  [[noreturn]] void raise() const;
 
-  /// what() of a std::exception (empty if that is null); for anything else, the name of its type.
+  /// what() of a std::exception (empty if that is null); for anything else, the name of its type. This and what follows
+  /// throw std::logic_error if it was moved from.
   std::string getErrorMessage() const;
   /// "torsion::ConnectError: no route to host", and a line for each place of the trail.
   std::string getTraceback() const;
   const std::exception_ptr& value() const noexcept { return exception_; }
-  const std::type_info& type() const noexcept;
+  const std::type_info& type() const;
 
   /// Where the callbacks were added that the failure came from or passed by, oldest first. Allocated on failure only.
   std::span<const std::source_location> trail() const noexcept;
@@ -77,8 +79,13 @@ class Failure {
 
  private:
   struct Trail;
+  static std::exception_ptr notNull(std::exception_ptr exception);
   const void* find(const std::type_info& wanted) const noexcept;
   void addToOwnTrail(const std::source_location& where);
+  void requireException() const {
+    if (!exception_) throwEmpty();
+  }
+  [[noreturn]] void throwEmpty() const;
   void refTrail() const noexcept;
   void unrefTrail() noexcept;
 
@@ -86,9 +93,12 @@ class Failure {
   Trail* trail_ = nullptr;
 };
 
+/// Writes its type and message: "torsion::ConnectError: no route to host". The trail is in getTraceback().
+std::ostream& operator<<(std::ostream& out, const Failure& failure);
+
 /// Gets each Failure that nobody handled, at once, in the thread of its Deferred. `what` is "Unhandled error in
-/// Deferred", or says what else went wrong where nobody could be told; `made` is where that Deferred was made. It must
-/// not throw. Until one is set, such a Failure is written to standard error.
+/// Deferred", or says what else went wrong where nobody could be told; `made` is where that Deferred was made. What
+/// it throws goes nowhere, but the Failure is then written to standard error, as it is until a handler is set.
 using UnhandledFailureHandler = void (*)(std::string_view what, const Failure& failure,
                                          const std::source_location& made);
 

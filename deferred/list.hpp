@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <cstddef>
+#include <iterator>
 #include <optional>
 #include <source_location>
 #include <stdexcept>
@@ -47,12 +48,22 @@ struct FireOnOneCallback {
 namespace detail {
 
 template <class T>
-std::vector<Owner> owners(std::vector<Deferred<T>>&& deferreds) {
+std::vector<Owner> owners(std::vector<Deferred<T>>&& deferreds, const std::source_location& where) {
   std::vector<Owner> inputs;
   inputs.reserve(deferreds.size());
-  for (auto& deferred : deferreds) inputs.push_back(std::move(deferred).releaseOwner());
-  deferreds.clear();
+  for (auto& deferred : deferreds) inputs.push_back(std::move(deferred).releaseOwner(where));
   return inputs;
+}
+
+// Of what is written in braces.
+template <class T, std::size_t N>
+std::vector<Deferred<T>> toVector(Deferred<T> (&&deferreds)[N]) {
+  return std::vector<Deferred<T>>(std::make_move_iterator(deferreds), std::make_move_iterator(deferreds + N));
+}
+template <class T, class... More>
+std::vector<Deferred<T>> toVector(Deferred<T> first, More... more) {
+  Deferred<T> all[] = {std::move(first), std::move(more)...};
+  return toVector(std::move(all));
 }
 
 template <class T>
@@ -75,24 +86,22 @@ class ListJoin final : public Join {
       : Join(out, Kind::list, consumeErrors), results_(size), fireOnOneErrback_(fireOnOneErrback) {}
 
  private:
-  bool record(std::size_t index, Chain& input) override {
-    Result<T> result = resultOf<T>(input);
+  bool decides(Chain& input) const noexcept override { return input.failed() ? fireOnOneErrback_ : kFireOnOneCallback; }
+  void decide(std::size_t index, Chain& input) override {
+    if (input.failed()) {
+      out().putFailure(FirstError(input.failure(), index));
+      return;
+    }
     if constexpr (kFireOnOneCallback) {
-      if (result.ok()) {
-        if constexpr (std::is_void_v<T>) {
-          out().template putValue<Out>(std::in_place_index<0>, index);
-        } else {
-          out().template putValue<Out>(std::in_place_index<0>, std::move(result).value(), index);
-        }
-        return true;
+      if constexpr (std::is_void_v<T>) {
+        out().template putValue<Out>(std::in_place_index<0>, index);
+      } else {
+        out().template putValue<Out>(std::in_place_index<0>, resultOf<T>(input).value(), index);
       }
     }
-    if (fireOnOneErrback_ && !result.ok()) {
-      out().putFailure(FirstError(std::move(result).failure(), index));
-      return true;
-    }
-    results_[index].emplace(std::move(result));
-    if (!allRecorded()) return false;
+  }
+  void record(std::size_t index, Chain& input) override { results_[index].emplace(resultOf<T>(input)); }
+  void complete() override {
     std::vector<Result<T>> all;
     all.reserve(results_.size());
     for (auto& one : results_) all.push_back(std::move(*one));
@@ -101,7 +110,6 @@ class ListJoin final : public Join {
     } else {
       out().template putValue<Out>(std::move(all));
     }
-    return true;
   }
   std::vector<std::optional<Result<T>>> results_;
   bool fireOnOneErrback_;
@@ -113,73 +121,85 @@ class RaceJoin final : public Join {
   explicit RaceJoin(Chain& out, std::size_t size) : Join(out, Kind::race, true), failures_(size) {}
 
  private:
-  bool record(std::size_t index, Chain& input) override {
-    if (won_) return false;
-    Result<T> result = resultOf<T>(input);
-    if (result.ok()) {
-      // What losing inputs fire while they are cancelled changes nothing any more.
-      won_ = true;
-      if constexpr (std::is_void_v<T>) {
-        out().template putValue<std::size_t>(index);
-      } else {
-        out().template putValue<std::pair<std::size_t, T>>(index, std::move(result).value());
-      }
-      cancelOthers(index);
-      return true;
+  bool decides(Chain& input) const noexcept override { return !input.failed(); }
+  void decide(std::size_t index, Chain& input) override {
+    if constexpr (std::is_void_v<T>) {
+      out().template putValue<std::size_t>(index);
+    } else {
+      out().template putValue<std::pair<std::size_t, T>>(index, resultOf<T>(input).value());
     }
-    failures_[index].emplace(std::move(result).failure());
-    if (!allRecorded()) return false;
+  }
+  void record(std::size_t index, Chain& input) override { failures_[index].emplace(input.failure()); }
+  void complete() override {
     std::vector<Failure> all;
     for (auto& one : failures_) all.push_back(std::move(*one));
     out().putFailure(FailureGroup(std::move(all)));
-    return true;
   }
   std::vector<std::optional<Failure>> failures_;
-  bool won_ = false;
 };
 
-template <class... T>
+// Of Deferreds of several types. kResults: a Result of each, which never fails; else the values, or FirstError.
+template <bool kResults, class... T>
 class TupleJoin final : public Join {
  public:
-  explicit TupleJoin(Chain& out) : Join(out, Kind::list, false) {}
+  using Out = std::tuple<std::conditional_t<kResults, Result<T>, Stored<T>>...>;
+  TupleJoin(Chain& out, bool fireOnOneErrback, bool consumeErrors)
+      : Join(out, Kind::list, consumeErrors), fireOnOneErrback_(fireOnOneErrback) {}
 
  private:
-  bool record(std::size_t index, Chain& input) override {
-    if (input.failed()) {
-      out().putFailure(FirstError(input.failure(), index));
-      return true;
-    }
-    take(index, input, std::index_sequence_for<T...>());
-    if (!allRecorded()) return false;
-    std::apply([this](auto&... one) { out().template putValue<std::tuple<Stored<T>...>>(std::move(*one)...); },
-               values_);
-    return true;
+  bool decides(Chain& input) const noexcept override { return input.failed() && fireOnOneErrback_; }
+  void decide(std::size_t index, Chain& input) override { out().putFailure(FirstError(input.failure(), index)); }
+  void record(std::size_t index, Chain& input) override { put(index, input, std::index_sequence_for<T...>()); }
+  void complete() override {
+    std::apply([this](auto&... one) { out().template putValue<Out>(std::move(*one)...); }, values_);
   }
   template <std::size_t... I>
-  void take(std::size_t index, Chain& input, std::index_sequence<I...>) {
-    (..., (I == index ? void(std::get<I>(values_).emplace(input.takeValue<Stored<T>>())) : void()));
+  void put(std::size_t index, Chain& input, std::index_sequence<I...>) {
+    (..., (I == index ? putOne<T>(std::get<I>(values_), input) : void()));
   }
-  std::tuple<std::optional<Stored<T>>...> values_;
+  template <class U, class V>
+  static void putOne(std::optional<V>& to, Chain& input) {
+    if constexpr (kResults) {
+      to.emplace(resultOf<U>(input));
+    } else {
+      to.emplace(input.template takeValue<Stored<U>>());
+    }
+  }
+  std::tuple<std::optional<std::conditional_t<kResults, Result<T>, Stored<T>>>...> values_;
+  bool fireOnOneErrback_;
 };
+
+template <bool kResults, class... T>
+auto makeTuple(const std::source_location& where, DeferredListOptions options, Deferred<T>... deferreds) {
+  using Join = TupleJoin<kResults, T...>;
+  std::vector<Owner> inputs;
+  inputs.reserve(sizeof...(T));
+  (..., inputs.push_back(std::move(deferreds).releaseOwner(where)));
+  Owner out(*new Chain(typeid(typename Join::Out), where));
+  (new Join(*out, options.fireOnOneErrback, options.consumeErrors))->watch(std::move(inputs), where);
+  return Deferred<typename Join::Out>(std::move(out));
+}
 
 template <class Out, bool kFireOnOneCallback, class T>
 Deferred<Out> makeList(std::vector<Deferred<T>>&& deferreds, bool fireOnOneErrback, bool consumeErrors,
                        const std::source_location& where) {
+  std::vector<Owner> inputs = owners(std::move(deferreds), where);
   Owner out(*new Chain(typeid(Out), where));
-  auto* join = new ListJoin<T, Out, kFireOnOneCallback>(*out, deferreds.size(), fireOnOneErrback, consumeErrors);
-  if (deferreds.empty() && !kFireOnOneCallback) {
+  auto* join = new ListJoin<T, Out, kFireOnOneCallback>(*out, inputs.size(), fireOnOneErrback, consumeErrors);
+  if (inputs.empty() && !kFireOnOneCallback) {
     out->putValue<Out>();
     out->markFired();
   }
-  join->watch(owners(std::move(deferreds)), where);
+  join->watch(std::move(inputs), where);
   return Deferred<Out>(std::move(out));
 }
 
 }  // namespace detail
 
 /// Fires when all of `deferreds` have, with a Result for each in their order; never fails, but with fireOnOneErrback.
-/// It takes its inputs and keeps them until it goes. Mind: without consumeErrors each input that failed is still
-/// reported as unhandled then, unless an errback of its own handled it (as in Twisted).
+/// It takes its inputs and keeps them until it goes: add what an input needs before, `std::move(d)` leaves nothing to
+/// add to. Mind: without consumeErrors a failure that no errback of the input's own has handled by then is reported as
+/// unhandled when the list goes, though it is among the Results (as in Twisted).
 /// cancel() cancels every input, if it has not fired. An empty list fires at once.
 template <class T>
 Deferred<std::vector<Result<T>>> DeferredList(std::vector<Deferred<T>> deferreds, DeferredListOptions options = {},
@@ -196,6 +216,23 @@ auto DeferredList(std::vector<Deferred<T>> deferreds, Options options,
                                             std::type_identity<std::pair<detail::Stored<T>, std::size_t>>>::type;
   using Out = std::variant<First, std::vector<Result<T>>>;
   return detail::makeList<Out, true>(std::move(deferreds), options.fireOnOneErrback, options.consumeErrors, where);
+}
+/// DeferredList({std::move(a), std::move(b)}).
+template <class T, std::size_t N>
+auto DeferredList(Deferred<T> (&&deferreds)[N], DeferredListOptions options = {},
+                  std::source_location where = std::source_location::current()) {
+  return DeferredList(detail::toVector(std::move(deferreds)), options, where);
+}
+/// The same of Deferreds of any types, as a tuple of Results.
+template <class A, class B>
+auto DeferredList(Deferred<A> a, Deferred<B> b, DeferredListOptions options = {},
+                  std::source_location where = std::source_location::current()) {
+  return detail::makeTuple<true>(where, options, std::move(a), std::move(b));
+}
+template <class A, class B, class C>
+auto DeferredList(Deferred<A> a, Deferred<B> b, Deferred<C> c, DeferredListOptions options = {},
+                  std::source_location where = std::source_location::current()) {
+  return detail::makeTuple<true>(where, options, std::move(a), std::move(b), std::move(c));
 }
 
 /// Fires with the values in order, or fails with FirstError at the first failure; the others go on all the same.
@@ -218,17 +255,34 @@ auto gatherResults(std::vector<Deferred<T>> deferreds, bool consumeErrors = fals
         where);
   }
 }
-/// The same of Deferreds of any types, as a tuple (Unit for void).
-template <class... T>
-  requires(sizeof...(T) > 0)
-Deferred<std::tuple<detail::Stored<T>...>> gatherResults(Deferred<T>... deferreds) {
-  using Out = std::tuple<detail::Stored<T>...>;
-  detail::Owner out(*new detail::Chain(typeid(Out), std::source_location::current()));
-  auto* join = new detail::TupleJoin<T...>(*out);
-  std::vector<detail::Owner> inputs;
-  (..., inputs.push_back(std::move(deferreds).releaseOwner()));
-  join->watch(std::move(inputs), std::source_location::current());
-  return Deferred<Out>(std::move(out));
+/// gatherResults({std::move(a), std::move(b)}).
+template <class T, std::size_t N>
+auto gatherResults(Deferred<T> (&&deferreds)[N], bool consumeErrors = false,
+                   std::source_location where = std::source_location::current()) {
+  return gatherResults(detail::toVector(std::move(deferreds)), consumeErrors, where);
+}
+/// The same of Deferreds of any types, as a tuple (Unit for void). One by one, since `where` cannot follow a pack; of
+/// more than four, reports name the place where the first was made.
+template <class A, class B>
+auto gatherResults(Deferred<A> a, Deferred<B> b, std::source_location where = std::source_location::current()) {
+  return detail::makeTuple<false>(where, {.fireOnOneErrback = true}, std::move(a), std::move(b));
+}
+template <class A, class B, class C>
+auto gatherResults(Deferred<A> a, Deferred<B> b, Deferred<C> c,
+                   std::source_location where = std::source_location::current()) {
+  return detail::makeTuple<false>(where, {.fireOnOneErrback = true}, std::move(a), std::move(b), std::move(c));
+}
+template <class A, class B, class C, class D>
+auto gatherResults(Deferred<A> a, Deferred<B> b, Deferred<C> c, Deferred<D> d,
+                   std::source_location where = std::source_location::current()) {
+  return detail::makeTuple<false>(where, {.fireOnOneErrback = true}, std::move(a), std::move(b), std::move(c),
+                                  std::move(d));
+}
+template <class First, class... T>
+  requires(sizeof...(T) == 0 || sizeof...(T) > 3)
+auto gatherResults(Deferred<First> first, Deferred<T>... others) {
+  const std::source_location where = first.chain().made();
+  return detail::makeTuple<false>(where, {.fireOnOneErrback = true}, std::move(first), std::move(others)...);
 }
 
 /// Fires with the index and value of the first to succeed (the index alone of Deferred<void>), and cancels the others,
@@ -243,10 +297,25 @@ auto race(std::vector<Deferred<T>> deferreds, std::source_location where = std::
     out->putFailure(FailureGroup({}));
     out->markFired();
   } else {
-    auto* join = new detail::RaceJoin<T>(*out, deferreds.size());
-    join->watch(detail::owners(std::move(deferreds)), where);
+    std::vector<detail::Owner> inputs = detail::owners(std::move(deferreds), where);
+    auto* join = new detail::RaceJoin<T>(*out, inputs.size());
+    join->watch(std::move(inputs), where);
   }
   return Deferred<Out>(std::move(out));
+}
+
+/// race({std::move(a), std::move(b)}), and race(std::move(a), std::move(b)).
+template <class T, std::size_t N>
+auto race(Deferred<T> (&&deferreds)[N], std::source_location where = std::source_location::current()) {
+  return race(detail::toVector(std::move(deferreds)), where);
+}
+template <class T>
+auto race(Deferred<T> a, Deferred<T> b, std::source_location where = std::source_location::current()) {
+  return race(detail::toVector(std::move(a), std::move(b)), where);
+}
+template <class T>
+auto race(Deferred<T> a, Deferred<T> b, Deferred<T> c, std::source_location where = std::source_location::current()) {
+  return race(detail::toVector(std::move(a), std::move(b), std::move(c)), where);
 }
 
 }  // namespace torsion

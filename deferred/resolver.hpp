@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <memory>
 #include <source_location>
 #include <stdexcept>
 #include <type_traits>
@@ -86,15 +87,27 @@ class Resolver {
 
   /// Sets what cancel() of the unfired Deferred does (Twisted's canceller), in place of an earlier one. It gets this
   /// Resolver and need not capture one. If it fires nothing, the Deferred fails with CancelledError, unless it returns
-  /// CancelPending. What it throws comes out of cancel(). Dropped when the Deferred fires.
+  /// CancelPending. What it throws comes out of cancel(). Dropped when the Deferred fires. Throws std::invalid_argument
+  /// if it is null.
   template <class F>
   void onCancel(F canceller) const {
     static_assert(std::is_invocable_v<F&, const Resolver&>, "onCancel: a canceller takes a const Resolver<T>&");
     if constexpr (std::is_invocable_v<F&, const Resolver&>) {
+      detail::requireCallable(canceller, "onCancel: the canceller is null");
       chain().setCanceller([canceller = std::move(canceller)](detail::Chain& chain) mutable -> bool {
         chain.addFirer();
         const Resolver self(chain);
-        canceller(self);
+        if constexpr (detail::mayBeCoroutine<F, const Resolver&>()) {
+          // With the Resolver that it refers to.
+          struct Kept {
+            F canceller;
+            Resolver self;
+          };
+          auto kept = std::make_shared<Kept>(Kept{std::move(canceller), self});
+          detail::keepUntilFired(kept->canceller(std::as_const(kept->self)), kept);
+        } else {
+          canceller(self);
+        }
         return std::is_same_v<std::invoke_result_t<F&, const Resolver&>, CancelPending> && !chain.called();
       });
     }
@@ -108,16 +121,17 @@ class Resolver {
   }
   /// Internal: see Hold.
   detail::Hold hold() const { return detail::Hold(chain()); }
+  /// Internal.
+  detail::Chain& chain() const {
+    if (!chain_) throw std::logic_error("this Resolver was moved from");
+    return *chain_;
+  }
 
   /// True once it has been fired or cancelled.
   bool called() const noexcept { return chain_ && chain_->called(); }
 
  private:
   explicit Resolver(detail::Chain& chain) noexcept : chain_(&chain) {}
-  detail::Chain& chain() const {
-    if (!chain_) throw std::logic_error("this Resolver was moved from");
-    return *chain_;
-  }
   detail::Chain* chain_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <stdexcept>
 #include <type_traits>
 #include <utility>
 #include <variant>
@@ -26,8 +27,9 @@ class Result {
     requires std::is_void_v<T>
       : state_(std::in_place_index<0>) {}
   template <class U = Stored>
-    requires(!std::is_void_v<T> && std::constructible_from<Stored, U &&> &&
-             !std::same_as<std::remove_cvref_t<U>, Result> && !std::same_as<std::remove_cvref_t<U>, Failure>)
+  // In this order: whether a std::any can be made of a Result asks whether that can be copied, and so this again.
+    requires(!std::is_void_v<T> && !std::same_as<std::remove_cvref_t<U>, Result> &&
+             !std::same_as<std::remove_cvref_t<U>, Failure> && std::constructible_from<Stored, U &&>)
   Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
   Result(Failure failure) noexcept : state_(std::in_place_index<1>, std::move(failure)) {}
   template <class E>
@@ -51,11 +53,20 @@ class Result {
     requireValue();
     if constexpr (!std::is_void_v<T>) return std::move(*std::get_if<0>(&state_));
   }
-  /// The failure; undefined if it is a value.
-  const Failure& failure() const& noexcept { return *std::get_if<1>(&state_); }
-  Failure&& failure() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+  /// The failure. Throws std::logic_error if it is a value.
+  const Failure& failure() const& {
+    requireFailure();
+    return *std::get_if<1>(&state_);
+  }
+  Failure&& failure() && {
+    requireFailure();
+    return std::move(*std::get_if<1>(&state_));
+  }
 
  private:
+  void requireFailure() const {
+    if (ok()) throw std::logic_error("failure() of a Result that is a value");
+  }
   void requireValue() const {
     if (!ok()) failure().raise();
   }

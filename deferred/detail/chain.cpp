@@ -127,8 +127,9 @@ class FireNode final : public Node {
     chain.dispose(this);
     try {
       if (target.mayFire()) {
+        target.beginFiring();
         chain.moveResultTo(target);
-        target.markFired();
+        target.endFiring();
         return {&target, true};  // this node's firer goes along
       }
       chain.markTaken();
@@ -158,27 +159,31 @@ class FireNode final : public Node {
 // _cancellableInlineCallbacks.
 class CancelNode final : public Node {
  public:
-  CancelNode() noexcept : Node(std::source_location::current()) {}
+  explicit CancelNode(bool sure) noexcept : Node(std::source_location::current()), sure_(sure) {}
   Jump step(Chain& chain) noexcept override {
     if (!successor_) {
       chain.markTaken();
       successor_ = Owner(*new Chain(chain.headType(), chain.made()));
-      Jump cancelled;
+      handOver(chain);
+    }
+    if (cancellation_) {
       try {
-        cancelled = cancelAwaited(chain);
+        if (Jump jump = cancellation_->next()) {
+          chain.prepend(*this);
+          return jump;
+        }
       } catch (...) {
         chain.putFailure(Failure::current());
-        chain.dispose(this);
-        return {};
-      }
-      if (cancelled) {
-        chain.prepend(*this);
-        return cancelled;
+        return chain.dispose(this);
       }
     }
     Owner successor = std::move(successor_);
     chain.dispose(this);
-    chain.takeResultOf(std::move(successor));
+    try {
+      chain.takeResultOf(std::move(successor));
+    } catch (...) {
+      chain.putFailure(Failure::current());
+    }
     return {};
   }
   void drop(Chain& chain) noexcept override { chain.dispose(this); }
@@ -186,12 +191,13 @@ class CancelNode final : public Node {
  private:
   ~CancelNode() = default;
   friend Chain;
-  Jump cancelAwaited(Chain& chain) {
+  // What the coroutine ends with is the successor's from now on.
+  void handOver(Chain& chain) {
     Coroutine* coroutine = chain.coroutine();
     if (!coroutine) {
       // It has ended meanwhile, while the chain was paused: nothing will fire the successor, and no cancel either.
       successor_->setCanceller([](Chain&) { return true; });
-      return {};
+      return;
     }
     Chain* awaited = chain.waitsFor();
     chain.setCoroutine(nullptr);
@@ -200,12 +206,67 @@ class CancelNode final : public Node {
     coroutine->out = successor_.get();
     if (awaited) {
       successor_->waitFor(*awaited);
+      cancellation_.emplace(*awaited, sure_);
       chain.stopWaiting();
     }
     chain.dropFirer();
-    return awaited ? awaited->cancelJump() : Jump();
   }
   Owner successor_;
+  std::optional<Cancellation> cancellation_;
+  bool sure_;
+};
+
+// The calls of fireNested() under way in this thread, and the chains that wait for the innermost of them.
+struct Nested {
+  // As deep as Python can nest them, roughly.
+  static constexpr unsigned kMost = 32;
+  unsigned depth;
+  Chain* first;
+  Chain** last;
+};
+constinit thread_local Nested nested = {};
+
+// Looks for `wanted` among what `from` waits for, directly or not, and gives the way there.
+class WaySearch {
+ public:
+  WaySearch(Chain& from, Chain& wanted) noexcept : wanted_(wanted) { way_.push_back({&from, 0}); }
+  bool found() {
+    // A bound, since those who wait for one Deferred by reference may wait for each other in exponentially many ways.
+    for (int steps = 1'000'000; steps != 0 && !way_.empty(); --steps) {
+      if (way_.back().chain == &wanted_) return true;
+      if (Chain* next = nextOf(way_.back())) {
+        way_.push_back({next, 0});
+      } else {
+        way_.pop_back();
+      }
+    }
+    return false;
+  }
+  std::string text() const {
+    std::string text;
+    for (const Place& place : way_) {
+      const std::source_location& made = place.chain->made();
+      text += (text.empty() ? "" : ", ") + std::string(made.file_name()) + ":" + std::to_string(made.line());
+    }
+    return text;
+  }
+
+ private:
+  struct Place {
+    Chain* chain;
+    std::size_t index;  // of the next way on
+  };
+  static Chain* nextOf(Place& place) noexcept {
+    Chain& chain = *place.chain;
+    if (place.index == 0) {
+      ++place.index;
+      if (chain.waitsFor()) return chain.waitsFor();
+    }
+    if (!chain.keeper() || chain.called()) return nullptr;
+    return chain.keeper()->input(place.index++ - 1);
+  }
+  Chain& wanted_;
+  std::vector<Place> way_;
 };
 
 }  // namespace
@@ -268,9 +329,31 @@ void Chain::refuseFire() {
                            made_.file_name() + ":" + std::to_string(made_.line()));
 }
 
-void Chain::fail(Failure failure) noexcept {
-  putFailure(std::move(failure));
+void Chain::fireWithCanceller() noexcept {
+  addFirer();  // what the canceller holds may be the last one
+  markFired();
+  run();
+  dropFirer();
+}
+
+void Chain::fireNested() noexcept {
+  addFirer();
+  if (nested.depth == Nested::kMost) {
+    markFired();
+    nextDead_ = nullptr;
+    *(nested.first ? nested.last : &nested.first) = this;
+    nested.last = &nextDead_;
+    return;
+  }
+  ++nested.depth;
   fire();
+  dropFirer();
+  while (nested.first && nested.depth == Nested::kMost) {
+    Chain* chain = std::exchange(nested.first, nested.first->nextDead_);
+    chain->run();
+    chain->dropFirer();
+  }
+  --nested.depth;
 }
 
 void Chain::catchFailure(const std::source_location& where) noexcept {
@@ -279,7 +362,10 @@ void Chain::catchFailure(const std::source_location& where) noexcept {
 }
 
 void Chain::breakIfHopeless() noexcept {
-  if (!called_ && firers_ == 0 && brokenDeferreds) fail(BrokenDeferred("nobody is left who could fire this Deferred"));
+  if (!called_ && firers_ == 0 && brokenDeferreds) {
+    putFailure(BrokenDeferred("nobody is left who could fire this Deferred"));
+    fire();
+  }
 }
 
 void Chain::runLinks() noexcept {
@@ -330,10 +416,12 @@ void Chain::runJump(Jump jump) noexcept {
         jump = current->runToJump();
         continue;
       }
+      // A step that waits may get its result before it is over, by what a destructor does: its own run goes on then.
+      const bool runs = target.running_;
       if (!jump.call()) current->running_ = false;
       frames.push({current, jump.call()});
       current = &target;
-      if (!current->paused_) {
+      if (!current->paused_ && !runs) {
         jump = current->runToJump();
         continue;
       }
@@ -368,55 +456,102 @@ void Chain::reportIfUnhandled() noexcept {
 
 void Chain::cancel() {
   checkThread();
-  if (Jump jump = cancelJump()) {
+  Cancellation cancellation(*this);
+  while (Jump jump = cancellation.next()) {
     jump.chain().run();
     jump.chain().dropFirer();
   }
 }
 
-Jump Chain::cancelJump() {
-  Chain* chain = this;
+void Chain::cancelForSure() noexcept {
+  Cancellation cancellation(*this, true);
+  while (Jump jump = cancellation.next()) {
+    jump.chain().run();
+    jump.chain().dropFirer();
+  }
+}
+
+Cancellation::~Cancellation() {
+  for (const Level& level : levels_) level.keeper->endCancel();
+}
+
+Jump Cancellation::next() {
+  for (;;) {
+    if (Chain* chain = std::exchange(next_, nullptr)) {
+      try {
+        if (Jump jump = cancel(*chain)) return jump;
+      } catch (...) {
+        if (levels_.empty()) throw;
+        reportUnhandled("Exception raised from user supplied canceller", Failure::current(), chain->made());
+      }
+    } else if (levels_.empty()) {
+      return {};
+    } else if (Chain* input = levels_.back().keeper->input(levels_.back().index++)) {
+      if (!input->dead()) next_ = input;
+    } else {
+      Keeper* done = levels_.back().keeper;
+      levels_.pop_back();
+      done->endCancel();
+    }
+  }
+}
+
+Jump Cancellation::cancel(Chain& asked) {
+  Chain* chain = &asked;
   while (chain->called_) {
     // As in Twisted, a list that has fired passes no cancel on.
     // What a coroutine waits for is not the chain's own until its earlier cancel, held up by a pause, has run.
     if (!chain->waitsFor_ || chain->keeper_ || chain->coroutine_) return {};
     chain = chain->waitsFor_;
   }
-  if (chain->coroutine_) return chain->cancelCoroutine();
+  if (chain->coroutine_) return chain->cancelCoroutine(sure_);
   if (chain->keeper_) {
-    chain->keeper_->cancel();
+    enter(*chain->keeper_);
     return {};
   }
   if (chain->cancelPending_) return {};
-  struct Hold {
-    explicit Hold(Chain& chain) noexcept : chain(chain) { chain.addFirer(); }
-    ~Hold() { chain.dropFirer(); }
+  struct Firer {
+    explicit Firer(Chain& chain) noexcept : chain(chain) { chain.addFirer(); }
+    ~Firer() { chain.dropFirer(); }
     Chain& chain;
-  } hold{*chain};
+  } firer{*chain};
   if (chain->canceller_) {
-    Canceller canceller = std::move(chain->canceller_);
+    Chain::Canceller canceller = std::move(chain->canceller_);
     try {
       chain->cancelPending_ = canceller(*chain);
     } catch (...) {
-      if (!chain->called_) chain->canceller_ = std::move(canceller);
-      throw;
+      if (!sure_) {
+        if (!chain->called_ && !chain->canceller_) chain->canceller_ = std::move(canceller);
+        throw;
+      }
+      reportUnhandled("Exception raised from user supplied canceller", Failure::current(), chain->made_);
+      chain->swallowNext_ = !chain->called_;  // the producer knows nothing of its end
     }
     if (chain->cancelPending_) return {};
   } else {
     chain->swallowNext_ = true;
   }
-  if (!chain->called_) chain->fail(CancelledError());
-  return {};
+  if (chain->called_) return {};
+  chain->putFailure(CancelledError());
+  chain->markFired();
+  return chain->call();
 }
 
-Jump Chain::cancelCoroutine() {
-  prepend(*make<CancelNode>());
+Jump Chain::cancelCoroutine(bool sure) {
+  prepend(*make<CancelNode>(sure));
   putFailure(CancelledError());
   markFired();
   return call();
 }
 
+void Chain::findCycle(Chain& inner) {
+  if (WaySearch search(inner, *this); search.found()) {
+    throw std::logic_error("these would wait for each other for ever: the Deferreds made at " + search.text());
+  }
+}
+
 void Chain::waitFor(Chain& inner) noexcept {
+  inner.waitedFor_ = true;
   waitsFor_ = &inner;
   ownsWaitedFor_ = owners_ != 0;
   if (ownsWaitedFor_) inner.addOwner();
@@ -430,10 +565,11 @@ void Chain::stopWaiting() noexcept {
 void Chain::takeResultOf(Owner inner) {
   if (inner.get() == this) throw std::logic_error("a callback returned the Deferred that it is a callback of");
   inner->breakIfHopeless();
-  if (inner->called_ && !inner->paused_ && !inner->running_) {
+  if (inner->idle()) {
     inner->moveResultTo(*this);
     return;
   }
+  refuseCycle(*inner);
   inner->append(*inner->make<ContinueNode>(*this));
   waitFor(*inner);
   pause();
@@ -483,7 +619,8 @@ void Chain::lastFirerGone() noexcept {
   // Where nobody waits and no callback was added, nobody needs to be told.
   if (!called_ && brokenDeferreds && (owners_ != 0 || head_)) {
     firers_ = 1;
-    fail(BrokenDeferred());
+    putFailure(BrokenDeferred());
+    fireNested();
     if (--firers_ != 0) return;
   }
   if (owners_ == 0) die();

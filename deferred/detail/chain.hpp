@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include <deferred/errors.hpp>
 #include <deferred/failure.hpp>
@@ -53,8 +54,12 @@ struct Node {
 
 // What a chain keeps beside its result: a list keeps its inputs so.
 struct Keeper {
-  // cancel() of a chain that has not fired.
-  virtual void cancel() noexcept = 0;
+  // What the chain waits for, one after the other; null after the last.
+  virtual Chain* input(std::size_t index) const noexcept = 0;
+  // cancel() of the chain, which has not fired, begins: the inputs stay as they are until endCancel(). False: there is
+  // nothing to cancel.
+  virtual bool beginCancel() noexcept = 0;
+  virtual void endCancel() noexcept = 0;
   // The chain's last owner is gone, so that nobody can cancel it or see its result.
   virtual void ownersGone() noexcept = 0;
   // The chain counts as owned, as for a list some of whose inputs are pending (in Twisted these refer to it).
@@ -68,15 +73,21 @@ struct Keeper {
 
 // The template-free part of a coroutine's promise.
 struct Coroutine {
-  Chain* out = nullptr;        // fired when the coroutine ends; a firer reference
-  bool resumedByLoop = false;  // it was suspended once, so whoever resumes it also takes its end
-  bool done = false;
+  enum class Phase : std::uint8_t {
+    first,    // runs for the first time, in its caller
+    waiting,  // is suspended
+    resumed,  // runs, or is being suspended, above the step that resumed it, which also takes its end
+    done,     // its body has ended, after it was resumed
+    dropped,  // what it waits for went away while it was being suspended: that step destroys it
+  };
+  Chain* out = nullptr;  // fired when the coroutine ends; a firer reference
+  Phase phase = Phase::first;
   std::optional<Failure> lastFailure;  // thrown into the coroutine last: keeps its trail if that goes on
 
   void caught(const Failure& failure, const std::source_location& where);
   // The exception that ends the coroutine.
   Failure endFailure(const std::source_location& made) noexcept;
-  // The coroutine is done: moves its result into `out`, and destroys the frame.
+  // The coroutine is done: fires `out` with its result, but for the links, and destroys the frame.
   virtual void finish(Chain& out) noexcept = 0;
   // Destroys the suspended frame.
   virtual void destroy() noexcept = 0;
@@ -138,6 +149,9 @@ class Chain {
   // A Resolver's chain, until the Resolver gives its Deferred away, which it does once.
   void setUnclaimed() noexcept { unclaimed_ = true; }
   bool claim() noexcept { return std::exchange(unclaimed_, false); }
+  // A Deferred that was made without a Resolver, and fires itself.
+  void setFiresItself() noexcept { firesItself_ = true; }
+  bool firesItself() const noexcept { return firesItself_; }
 
   // ---- the result
   State state() const noexcept { return state_; }
@@ -298,15 +312,31 @@ class Chain {
     refuseFire();
     return false;
   }
-  // Marks the chain, which has its result, as fired.
+  // Marks the chain, which has its result, as fired. Needs a firer, where there may be a canceller.
   void markFired() noexcept {
     called_ = true;
-    if (canceller_) canceller_.reset();
+    if (canceller_) [[unlikely]] {
+      beginFiring();
+      endFiring();
+    }
+  }
+  // The same around what brings the result: what users' destructors add meanwhile waits as if links ran already.
+  void beginFiring() noexcept { called_ = running_ = true; }
+  void endFiring() noexcept {
+    canceller_.reset();
+    running_ = false;
   }
   void fire() noexcept {
-    markFired();
-    run();
+    called_ = true;
+    if (canceller_) [[unlikely]] {
+      fireWithCanceller();
+    } else {
+      run();
+    }
   }
+  // For what users call in callbacks that run because they have called it: beyond a certain depth the links run when
+  // the innermost of these calls ends, and so any number of them is no recursion.
+  void fireNested() noexcept;
   // For a step: has the run loop run this chain, which has just fired or got links, before the step's chain goes on.
   Jump call() noexcept {
     addFirer();
@@ -319,24 +349,43 @@ class Chain {
   void run() noexcept {
     if (called_ && !running_ && !paused_) runLinks();
   }
-  // Twisted's cancel(). Throws what a canceller throws, which leaves the chain as it was.
+  // Twisted's cancel(). Throws what a canceller throws, which leaves the chain as it was; see Cancellation.
   void cancel();
-  // As cancel(), for a step: a coroutine is cancelled by the run loop rather than on the stack.
-  Jump cancelJump();
+  // What a canceller throws is reported, and the chain fails all the same.
+  void cancelForSure() noexcept;
   void pause() noexcept { ++paused_; }
   void endPause() noexcept { --paused_; }
   void unpause() noexcept {
     if (--paused_ == 0) run();
   }
+  // The same for users, who must not end a pause that is not theirs: it keeps the types of the links right.
+  void pauseByUser() noexcept {
+    ++pausedByUser_;
+    pause();
+  }
+  bool unpauseByUser() noexcept {
+    if (pausedByUser_ == 0) return false;
+    --pausedByUser_;
+    unpause();
+    return true;
+  }
 
   // ---- waiting for another chain
   Chain* waitsFor() const noexcept { return waitsFor_; }
+  // Throws std::logic_error if `inner` waits for this chain, directly or not: both would wait for ever.
+  void refuseCycle(Chain& inner) {
+    if (waitedFor_) [[unlikely]] {
+      findCycle(inner);
+    }
+  }
+  void setWaitedFor() noexcept { waitedFor_ = true; }
   // Owns `inner` only while somebody could use that: while this chain itself is owned.
   void waitFor(Chain& inner) noexcept;
   void stopWaiting() noexcept;
   // Adds a link that fires `target`, a firer reference to it, with this chain's result, and leaves nothing here.
   void chainTo(Chain& target, const std::source_location& where);
-  // For a step that got `inner` from its callable: takes its result if it has one, else waits until it has.
+  // For a step that got `inner` from its callable: takes its result if it has one, else waits until it has. Throws
+  // std::logic_error if that would be for ever.
   void takeResultOf(Owner inner);
   // Keeps a step whose callable has returned a Deferred until that has fired: the callable may be a lambda coroutine.
   void park(Node& node) noexcept { parked_ = &node; }
@@ -352,6 +401,7 @@ class Chain {
   void setKeeper(Keeper* keeper) noexcept { keeper_ = keeper; }
   void setCoroutine(Coroutine* coroutine) noexcept { coroutine_ = coroutine; }
   Coroutine* coroutine() const noexcept { return coroutine_; }
+  Keeper* keeper() const noexcept { return keeper_; }
   const std::type_info& headType() const noexcept { return *headType_; }
   const std::source_location& made() const noexcept { return made_; }
 
@@ -433,9 +483,11 @@ class Chain {
   Jump runToJump() noexcept;
   void runJump(Jump jump) noexcept;
   void runEnded() noexcept;
+  friend class Cancellation;
   void refuseFire();
-  void fail(Failure failure) noexcept;
-  Jump cancelCoroutine();
+  void fireWithCanceller() noexcept;
+  void findCycle(Chain& inner);
+  Jump cancelCoroutine(bool sure);
   void reportIfUnhandled() noexcept;
   // Has a value or nothing: there is nobody to tell when it ends.
   bool bare() const noexcept {
@@ -457,6 +509,7 @@ class Chain {
   std::uint32_t watchers_ = 0;
   std::uint32_t holds_ = 0;
   std::int32_t paused_ = 0;
+  std::uint32_t pausedByUser_ = 0;
   State state_ = State::empty;
   bool called_ = false;
   bool running_ = false;
@@ -466,6 +519,8 @@ class Chain {
   bool dead_ = false;
   bool unclaimed_ = false;
   bool ownsWaitedFor_ = false;
+  bool waitedFor_ = false;  // a chain waits for this one, or has done so
+  bool firesItself_ = false;
   std::uint32_t outside_ = 0;  // links on the heap
   Node* head_ = nullptr;
   Node* last_;  // while there is a first one
@@ -485,6 +540,35 @@ class Chain {
   alignas(std::max_align_t) std::byte arena_[kArenaSize];
 };
 static_assert(sizeof(Chain) <= 768);
+
+// A cancel() under way. It goes through chains, lists and coroutines, nested however deep, without recursion and in the
+// order that recursion would have.
+class Cancellation {
+ public:
+  // sure: what a canceller throws is reported, and its chain fails all the same.
+  explicit Cancellation(Chain& chain, bool sure = false) noexcept : next_(&chain), sure_(sure) {}
+  // Of all that `keeper` keeps.
+  explicit Cancellation(Keeper& keeper) { enter(keeper); }
+  Cancellation(Cancellation&&) = delete;
+  ~Cancellation();
+
+  // Goes on, until it gives a chain that is to be run before the rest, or nothing when it is done. Throws what the
+  // canceller of the chain itself throws; what those of a list's inputs throw is reported.
+  Jump next();
+
+ private:
+  struct Level {
+    Keeper* keeper;
+    std::size_t index;
+  };
+  Jump cancel(Chain& chain);
+  void enter(Keeper& keeper) {
+    if (keeper.beginCancel()) levels_.push_back({&keeper, 0});
+  }
+  Chain* next_ = nullptr;
+  std::vector<Level> levels_;
+  bool sure_ = false;
+};
 
 // A counted owner of a chain: what a Deferred holds.
 class Owner {
@@ -510,6 +594,25 @@ class Owner {
 
  private:
   Chain* chain_ = nullptr;
+};
+
+// Around what looks at the result of a chain that is idle: links that are added meanwhile run when it is over.
+class Busy {
+ public:
+  explicit Busy(Chain& chain) noexcept : chain_(chain) {
+    chain_.addFirer();
+    chain_.setRunning(true);
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  ~Busy() {
+    chain_.setRunning(false);
+    chain_.run();
+    chain_.dropFirer();
+  }
+
+ private:
+  Chain& chain_;
 };
 
 // Keeps a chain's result for one that refers to the chain in Twisted and has no use for it any more: a list that has

@@ -1,18 +1,28 @@
 #include <deferred/detail/coroutine.hpp>
 
+#include <stdexcept>
+
 namespace torsion::detail {
 
-bool AwaitNode::suspend(std::coroutine_handle<> handle, Chain& awaited) {
+bool AwaitNode::suspend(std::coroutine_handle<> handle, Owner& awaited) {
+  Chain& out = *coroutine_.out;
+  if (awaited.get() == &out) throw std::logic_error("a coroutine awaits its own Deferred");
+  out.refuseCycle(*awaited);
   handle_ = handle;
-  coroutine_.out->waitFor(awaited);
+  out.waitFor(*awaited);
   suspending_ = true;
-  awaited.append(*this);
-  awaited.run();
+  awaited->append(*this);
+  awaited->run();
+  // From here on the coroutine's own chain owns what it waits for, as long as anybody can cancel it. If nobody can, it
+  // may end with this, and drop the coroutine.
+  awaited = Owner();
   suspending_ = false;
+  if (coroutine_.phase == Coroutine::Phase::first && !stepped_) coroutine_.phase = Coroutine::Phase::waiting;
   return !stepped_;
 }
 
 Jump AwaitNode::step(Chain& awaited) noexcept {
+  using Phase = Coroutine::Phase;
   takeResult(awaited);
   coroutine_.out->stopWaiting();
   if (suspending_) {
@@ -21,9 +31,16 @@ Jump AwaitNode::step(Chain& awaited) noexcept {
   }
   // Once resumed the coroutine may leave this awaiter, and this node with it.
   Coroutine& coroutine = coroutine_;
-  coroutine.resumedByLoop = true;
+  coroutine.phase = Phase::resumed;
   handle_.resume();
-  if (!coroutine.done) return {};
+  if (coroutine.phase == Phase::resumed) {
+    coroutine.phase = Phase::waiting;
+    return {};
+  }
+  if (coroutine.phase == Phase::dropped) {
+    coroutine.destroy();
+    return {};
+  }
   Chain& out = *std::exchange(coroutine.out, nullptr);
   if (out.coroutine() == &coroutine) out.setCoroutine(nullptr);
   if (out.called()) {
@@ -34,13 +51,16 @@ Jump AwaitNode::step(Chain& awaited) noexcept {
     return {};
   }
   coroutine.finish(out);
-  out.markFired();
   return {&out, true};  // the coroutine's firer goes along
 }
 
 void AwaitNode::drop(Chain&) noexcept {
   coroutine_.out->stopWaiting();
-  coroutine_.destroy();
+  if (coroutine_.phase == Coroutine::Phase::resumed) {
+    coroutine_.phase = Coroutine::Phase::dropped;
+  } else {
+    coroutine_.destroy();
+  }
 }
 
 void Coroutine::caught(const Failure& failure, const std::source_location& where) {

@@ -17,8 +17,8 @@ class AwaitNode : public Node {
  public:
   AwaitNode(Coroutine& coroutine, const std::source_location& where) noexcept : Node(where), coroutine_(coroutine) {}
 
-  // Waits for `awaited`. False if the result is here already, as when only links were in the way.
-  bool suspend(std::coroutine_handle<> handle, Chain& awaited);
+  // Waits for `awaited`, which it takes. False if the result is here already, as when only links were in the way.
+  bool suspend(std::coroutine_handle<> handle, Owner& awaited);
   Jump step(Chain& awaited) noexcept final;
   void drop(Chain& awaited) noexcept final;
 
@@ -48,7 +48,7 @@ class Awaiter final : public AwaitNode {
       if (!awaited_->idle()) return false;
       takeResult(*awaited_);
     } else {
-      if (!awaited_->called() || awaited_->paused() || awaited_->running()) return false;
+      if (!awaited_->idle()) return false;
       if (awaited_->failed()) {
         awaited_->markHandled();
         result_.emplace(awaited_->failure());
@@ -57,19 +57,17 @@ class Awaiter final : public AwaitNode {
       } else if (awaited_->state() == State::value) {
         static_assert(std::is_copy_constructible_v<T>,
                       "co_await d copies the result of d; T cannot be copied, so write co_await std::move(d)");
-        if constexpr (std::is_copy_constructible_v<T>) result_.emplace(std::as_const(awaited_->template value<T>()));
+        if constexpr (std::is_copy_constructible_v<T>) {
+          const Busy busy(*awaited_);
+          result_.emplace(std::as_const(awaited_->template value<T>()));
+        }
       } else {
         result_.emplace(awaited_->template takeValue<T>());
       }
     }
     return true;
   }
-  bool await_suspend(std::coroutine_handle<> handle) {
-    Chain& awaited = *awaited_;
-    // From here on the coroutine's own chain owns what it waits for, as long as anybody can cancel it.
-    Owner keep = std::move(awaited_);
-    return suspend(handle, awaited);
-  }
+  bool await_suspend(std::coroutine_handle<> handle) { return suspend(handle, awaited_); }
   T await_resume() {
     if (!result_->ok()) {
       const Failure& failure = result_->failure();
@@ -101,6 +99,15 @@ class Awaiter final : public AwaitNode {
   std::optional<Result<T>> result_;
 };
 
+// What co_await of anything else gives after its static_assert: anything goes with it.
+struct WrongAwait : std::suspend_never {
+  struct Anything {
+    template <class T>
+    operator T() const;
+  };
+  Anything await_resume() const noexcept { return {}; }
+};
+
 // The promise of a coroutine that returns Deferred<T>. It starts at once, in its caller, and its chain fires when it
 // has ended and its frame is gone.
 class PromiseBase : public Coroutine {
@@ -108,19 +115,25 @@ class PromiseBase : public Coroutine {
   std::suspend_never initial_suspend() noexcept { return {}; }
 
   struct FinalSuspend {
-    bool resumedByLoop;
-    bool await_ready() const noexcept { return !resumedByLoop; }
+    bool stays;
+    bool await_ready() const noexcept { return !stays; }
     void await_suspend(std::coroutine_handle<>) const noexcept {}
     void await_resume() const noexcept {}
   };
 
   template <class U>
   auto await_transform(Deferred<U>&& deferred, std::source_location where = std::source_location::current()) {
-    return Awaiter<U, true>(*this, std::move(deferred).releaseOwner(), where);
+    return Awaiter<U, true>(*this, std::move(deferred).releaseOwner(where), where);
   }
   template <class U>
   auto await_transform(Deferred<U>& deferred, std::source_location where = std::source_location::current()) {
-    return Awaiter<U, false>(*this, Owner(deferred.chain()), where);
+    return Awaiter<U, false>(*this, Owner(deferred.chain(where)), where);
+  }
+  template <class A>
+    requires(!isDeferred<std::remove_cvref_t<A>>)
+  WrongAwait await_transform(A&&) {
+    static_assert(isDeferred<A>, "co_await: only a Deferred can be awaited in a function that returns one");
+    return {};
   }
 
  protected:
@@ -165,15 +178,20 @@ class Promise final : public PromiseBase, public PromiseReturn<T, Promise<T>> {
   void unhandled_exception() noexcept { result_.emplace(endFailure(where_)); }
 
   FinalSuspend final_suspend() noexcept {
-    done = true;
+    if (phase != Phase::first) {
+      phase = Phase::done;
+      return {true};
+    }
     // Never suspended: nobody has the Deferred yet, so there is nothing to run, and the frame goes by itself.
-    if (!resumedByLoop) publish(*out);
-    return {resumedByLoop};
+    put(*out, *result_);
+    out->markFired();
+    return {false};
   }
   void finish(Chain& chain) noexcept override {
-    std::optional<Result<T>> result = std::move(result_);
+    chain.beginFiring();
+    put(chain, *result_);
     destroy();
-    put(chain, *result);
+    chain.endFiring();
   }
   void destroy() noexcept override { std::coroutine_handle<Promise>::from_promise(*this).destroy(); }
 
@@ -194,10 +212,6 @@ class Promise final : public PromiseBase, public PromiseReturn<T, Promise<T>> {
     } catch (...) {
       chain.putFailure(Failure::current());
     }
-  }
-  void publish(Chain& chain) noexcept {
-    put(chain, *result_);
-    chain.markFired();
   }
 
   std::source_location where_;

@@ -1,5 +1,6 @@
 #include <deferred/detail/join.hpp>
 
+#include <memory>
 #include <utility>
 
 namespace torsion::detail {
@@ -13,19 +14,29 @@ class Join::Link final : public Node {
   }
   Jump step(Chain& input) noexcept override {
     Join& join = join_;
-    std::size_t index = index_;
+    if (!others_) {
+      if (!join.recorded(index_, input)) {
+        input.dispose(this);
+        join.inputEnded();
+        return {};
+      }
+      if (join.kind_ == Kind::race && !input.failed()) others_ = std::make_unique<Cancellation>(join);
+    }
+    if (others_) {
+      if (Jump jump = others_->next()) {
+        input.prepend(*this);
+        return jump;
+      }
+    }
     input.dispose(this);
-    Jump jump = join.recordAndFire(index, input);
-    join.inputEnded(index);
-    join.unref();
+    Jump jump = join.fire();
+    join.inputEnded();
     return jump;
   }
   void drop(Chain& input) noexcept override {
     Join& join = join_;
-    std::size_t index = index_;
     input.dispose(this);
-    join.inputEnded(index);
-    join.unref();
+    join.inputEnded();
   }
 
  private:
@@ -33,6 +44,7 @@ class Join::Link final : public Node {
   friend Chain;
   Join& join_;
   std::size_t index_;
+  std::unique_ptr<Cancellation> others_;  // of the losers of a race that this one has won
 };
 
 Join::Join(Chain& out, Kind kind, bool consumeErrors) noexcept
@@ -41,10 +53,13 @@ Join::Join(Chain& out, Kind kind, bool consumeErrors) noexcept
   out.setKeeper(this);
 }
 
-Join::~Join() {
-  if (fired_) return;
-  out_->setKeeper(nullptr);
-  out_->dropFirer();
+void Join::unref() noexcept {
+  if (--refs_ != 0) return;
+  // What the results' destructors do must not find it any more.
+  Chain* unfired = fired_ ? nullptr : out_;
+  if (unfired) unfired->setKeeper(nullptr);
+  delete this;
+  if (unfired) unfired->dropFirer();
 }
 
 void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
@@ -57,6 +72,7 @@ void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
   ++busy_;
   for (std::size_t i = 0; i < inputs_.size(); ++i) {
     Chain& chain = *inputs_[i].chain;
+    chain.setWaitedFor();
     chain.breakIfHopeless();
     chain.append(*chain.make<Link>(*this, i, where));
     chain.run();
@@ -71,21 +87,32 @@ void Join::watch(std::vector<Owner> inputs, const std::source_location& where) {
   }
 }
 
-Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
-  inputs_[index].pending = false;
-  ++recorded_;
+bool Join::recorded(std::size_t index, Chain& input) noexcept {
   bool fires = false;
-  if (!fired_) {
-    try {
-      fires = record(index, input);
-    } catch (...) {
+  try {
+    if (fired_) {
+      // What the others end with changes nothing.
+    } else if (decides(input)) {
+      fires = fired_ = true;
+      decide(index, input);
+    } else {
+      record(index, input);
+      if (++recorded_ == inputs_.size() && !fired_) {
+        fires = fired_ = true;
+        complete();
+      }
+    }
+  } catch (...) {
+    if (fires || !fired_) {
+      fires = fired_ = true;
       out_->putFailure(Failure::current());
-      fires = true;
     }
   }
   if (consumeErrors_ && input.failed()) input.markTaken();
-  if (!fires) return {};
-  fired_ = true;
+  return fires;
+}
+
+Jump Join::fire() noexcept {
   if (kind_ == Kind::race || !out_->owned()) disown();
   if (kind_ == Kind::race) {
     out_->setKeeper(nullptr);
@@ -100,32 +127,26 @@ Jump Join::recordAndFire(std::size_t index, Chain& input) noexcept {
   return {out_, true};  // this join's firer goes along
 }
 
-void Join::inputEnded(std::size_t index) noexcept {
-  inputs_[index].pending = false;
+void Join::inputEnded() noexcept {
   if (--pending_ == 0 && std::exchange(holdsOut_, false)) out_->dropFirer();
-}
-
-void Join::cancelInput(Input& input) noexcept {
-  if (input.chain->dead()) return;
-  try {
-    input.chain->cancel();
-  } catch (...) {
-    reportUnhandled("Exception raised from user supplied canceller", Failure::current(), input.chain->made());
-  }
-}
-
-void Join::cancel() noexcept {
-  ref();
-  ++busy_;
-  for (Input& input : inputs_) cancelInput(input);
-  done();
   unref();
 }
 
-void Join::cancelOthers(std::size_t index) noexcept {
-  for (std::size_t i = 0; i < inputs_.size(); ++i) {
-    if (i != index && inputs_[i].pending) cancelInput(inputs_[i]);
-  }
+Chain* Join::input(std::size_t index) const noexcept {
+  return index < inputs_.size() ? inputs_[index].chain : nullptr;
+}
+
+bool Join::beginCancel() noexcept {
+  // Those that a race has beaten are its own to cancel.
+  if (fired_ && kind_ == Kind::list) return false;
+  ref();
+  ++busy_;
+  return true;
+}
+
+void Join::endCancel() noexcept {
+  done();
+  unref();
 }
 
 void Join::ownersGone() noexcept {

@@ -23,18 +23,25 @@ class Join : public Keeper {
   // Adds the links, in order; inputs that have fired are recorded before this returns.
   void watch(std::vector<Owner> inputs, const std::source_location& where);
 
-  void cancel() noexcept override;
+  Chain* input(std::size_t index) const noexcept override;
+  bool beginCancel() noexcept override;
+  void endCancel() noexcept override;
   void ownersGone() noexcept override;
   bool owns() const noexcept override { return holdsOut_; }
   void release() noexcept override;
 
  protected:
-  virtual ~Join();
-  // Notes how input `index` turned out. True if it has put the result into out(), which then fires.
-  virtual bool record(std::size_t index, Chain& input) = 0;
+  virtual ~Join() = default;
+  // True if how this input has turned out decides the result.
+  virtual bool decides(Chain& input) const noexcept = 0;
+  // What these do may call users' constructors and destructors, and those anything. Puts the result that input `index`
+  // has decided into out().
+  virtual void decide(std::size_t index, Chain& input) = 0;
+  // Notes how input `index` has turned out.
+  virtual void record(std::size_t index, Chain& input) = 0;
+  // Puts what has been recorded of all inputs into out().
+  virtual void complete() = 0;
   Chain& out() const noexcept { return *out_; }
-  bool allRecorded() const noexcept { return recorded_ == inputs_.size(); }
-  void cancelOthers(std::size_t index) noexcept;
 
  private:
   class Link;
@@ -42,15 +49,13 @@ class Join : public Keeper {
     Owner owner;
     Hold hold;
     Chain* chain;
-    bool pending = true;
   };
   void ref() noexcept { ++refs_; }
-  void unref() noexcept {
-    if (--refs_ == 0) delete this;
-  }
-  Jump recordAndFire(std::size_t index, Chain& input) noexcept;
-  void inputEnded(std::size_t index) noexcept;
-  void cancelInput(Input& input) noexcept;
+  void unref() noexcept;
+  // True if out() now has its result.
+  bool recorded(std::size_t index, Chain& input) noexcept;
+  Jump fire() noexcept;
+  void inputEnded() noexcept;
   // Holds the inputs' results alone from now on, or once what is under way here is done.
   void disown() noexcept;
   void done() noexcept;
@@ -65,7 +70,7 @@ class Join : public Keeper {
   unsigned busy_ = 0;  // adding links or cancelling: the inputs must stay as they are
   const Kind kind_;
   const bool consumeErrors_;
-  bool fired_ = false;
+  bool fired_ = false;  // it is decided what out_ fires with
   bool disowned_ = false;
   bool holdsOut_ = false;  // it has fired, and others are pending
   bool released_ = false;

@@ -11,8 +11,12 @@
 #include <utility>
 
 #include <deferred/detail/chain.hpp>
+#include <deferred/detail/require.hpp>
 
 namespace torsion {
+
+template <class T>
+class Resolver;
 
 namespace detail {
 
@@ -32,6 +36,20 @@ struct WrongUse {
   template <class T>
   operator Deferred<T>() const;
 };
+
+// True of what one might take for Twisted's Deferred(canceller).
+template <class T, class F>
+constexpr bool looksLikeCanceller() {
+  if constexpr (std::is_class_v<F> || std::is_function_v<std::remove_pointer_t<F>>) {
+    return std::is_invocable_v<F&, const Resolver<T>&> || std::is_invocable_v<F&, Deferred<T>&> ||
+           std::is_invocable_v<F&>;
+  } else {
+    return false;
+  }
+}
+
+[[noreturn]] void throwMovedFrom(const std::source_location& where);
+[[noreturn]] void throwNotItself(Chain& chain);
 
 // ---- what a callback returns, and the type of the chain after it
 template <class R>
@@ -412,18 +430,12 @@ void addStep(Chain& chain, A&&... args) {
   if constexpr (!N::kMayWait) {
     if (chain.idle()) {
       chain.checkThread();
-      // In a scope of its own: what the callable adds runs after it is gone.
-      {
-        alignas(N) std::byte store[sizeof(N)];
-        N* node = ::new (static_cast<void*>(store)) N(std::forward<A>(args)...);
-        chain.addFirer();
-        chain.setRunning(true);
-        node->execute(chain);
-        chain.setRunning(false);
-        Chain::destroy(*node);
-      }
-      chain.run();
-      chain.dropFirer();
+      alignas(N) std::byte store[sizeof(N)];
+      N* node = ::new (static_cast<void*>(store)) N(std::forward<A>(args)...);
+      // What the callable adds, or its destructor, runs after it is gone.
+      const Busy busy(chain);
+      node->execute(chain);
+      Chain::destroy(*node);
       return;
     }
   }

@@ -3,6 +3,8 @@
 #include <iterator>
 #include <stdexcept>
 
+#include <deferred/detail/take.hpp>
+
 namespace torsion::detail {
 
 namespace {
@@ -34,6 +36,11 @@ Tokens::Tokens(std::int64_t limit) : limit(static_cast<std::size_t>(limit)), fre
   if (limit < 1) throw std::invalid_argument("DeferredSemaphore needs at least one token");
 }
 
+Tokens::~Tokens() {
+  // The waiters fail, and their callbacks may come back.
+  while (!waiting.empty()) drop(waiting);
+}
+
 Deferred<void> Tokens::acquire(const std::source_location& where) {
   if (free > 0) {
     --free;
@@ -42,7 +49,7 @@ Deferred<void> Tokens::acquire(const std::source_location& where) {
   waiting.push_back({Resolver<void>(where)});
   auto at = std::prev(waiting.end());
   at->resolver.onCancel([self = weak_from_this(), at](const Resolver<void>&) {
-    if (auto tokens = self.lock()) tokens->waiting.erase(at);
+    if (auto tokens = self.lock()) static_cast<void>(takeAt(tokens->waiting, at));
   });
   return at->resolver.deferred();
 }
@@ -53,7 +60,10 @@ void Tokens::release() {
     ++free;
     return;
   }
-  takeFirst().callback();
+  Chain& chain = takeFirst().release();
+  chain.markTaken();
+  chain.fireNested();
+  chain.dropFirer();
 }
 
 Jump Tokens::releaseJump() {
@@ -68,8 +78,7 @@ Jump Tokens::releaseJump() {
 }
 
 Resolver<void> Tokens::takeFirst() {
-  Waiter first = std::move(waiting.front());
-  waiting.pop_front();
+  Waiter first = takeFront(waiting);
   if (first.tokens) *first.tokens = shared_from_this();
   return std::move(first.resolver);
 }

@@ -15,6 +15,9 @@ namespace torsion::detail {
 
 struct Tokens : std::enable_shared_from_this<Tokens> {
   explicit Tokens(std::int64_t limit);
+  Tokens(const Tokens&) = delete;
+  Tokens& operator=(const Tokens&) = delete;
+  ~Tokens();
   Deferred<void> acquire(const std::source_location& where);
   void release();
   // For a step: as release(), with the next holder run by the run loop.
@@ -53,7 +56,7 @@ class RunStep final : public Node {
         return {};
       }
       chain.markTaken();
-      job_ = maybeDeferred(f_).releaseOwner();
+      job_ = maybeDeferred(f_, where).releaseOwner();
       releaseAfter(*job_, std::move(tokens_), where);
       if (job_->called()) {
         chain.prepend(*this);
@@ -86,7 +89,18 @@ template <class F>
 auto runWithToken(const std::shared_ptr<Tokens>& tokens, F f, const std::source_location& where) {
   using U = After<void, std::invoke_result_t<F&>>;
   Owner owner = tokens->acquire(where).releaseOwner();
-  auto* step = owner->make<RunStep<F>>(std::move(f), where);
+  RunStep<F>* step;
+  try {
+    step = owner->make<RunStep<F>>(std::move(f), where);
+  } catch (...) {
+    // F cannot be moved: nobody will give back what is acquired.
+    if (owner->called()) {
+      tokens->release();
+    } else {
+      owner->cancel();
+    }
+    throw;
+  }
   if (owner->called()) {
     step->tokens() = tokens;
   } else {
