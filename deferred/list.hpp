@@ -7,7 +7,6 @@
 #include <optional>
 #include <source_location>
 #include <stdexcept>
-#include <string>
 #include <tuple>
 #include <utility>
 #include <variant>
@@ -20,18 +19,20 @@ namespace torsion {
 
 /// What gatherResults, and a DeferredList with fireOnOneErrback, fail with: the first failure, and whose it is.
 struct FirstError : std::runtime_error {
-  FirstError(Failure subFailure, std::size_t index)
-      : runtime_error("input " + std::to_string(index) + " failed: " + subFailure.getErrorMessage()),
-        subFailure(std::move(subFailure)),
-        index(index) {}
+  FirstError(Failure subFailure, std::size_t index);
+  FirstError(const FirstError&) = default;
+  FirstError& operator=(const FirstError&) = default;
+  ~FirstError() override;
   Failure subFailure;
   std::size_t index;
 };
 
 /// What race fails with when all its inputs failed.
 struct FailureGroup : std::runtime_error {
-  explicit FailureGroup(std::vector<Failure> failures)
-      : runtime_error(std::to_string(failures.size()) + " Deferreds failed"), failures(std::move(failures)) {}
+  explicit FailureGroup(std::vector<Failure> failures);
+  FailureGroup(const FailureGroup&) = default;
+  FailureGroup& operator=(const FailureGroup&) = default;
+  ~FailureGroup() override;
   std::vector<Failure> failures;
 };
 

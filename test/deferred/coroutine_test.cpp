@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 #include <deferred/functions.hpp>
 #include <deferred/list.hpp>
 #include <deferred/sync.hpp>
+#include <test/support/at_end.hpp>
 #include <test/support/small_stack.hpp>
 #include <test/support/unhandled.hpp>
 
@@ -757,4 +759,119 @@ TEST_CASE("a second cancel of a coroutine whose Deferred is paused does nothing"
   CHECK_FALSE(awaited.called());
   d.unpause();
   CHECK(peek(d) == "-1");
+}
+
+TEST_CASE("a coroutine that nobody can resume goes while it is being suspended") {
+  bool gone = false;
+  auto work = [](Deferred<int> first, Deferred<int> paused, AtEnd) -> Deferred<void> {
+    co_await std::move(first);
+    co_await std::move(paused);
+  };
+  Resolver<int> r;
+  Deferred<int> p;
+  p.callback(1);
+  p.pause();
+  work(r.deferred(), std::move(p), AtEnd([&] { gone = true; }));
+  r.callback(1);
+  CHECK(gone);
+}
+
+TEST_CASE("a coroutine whose value cannot be moved fails") {
+  struct Value {
+    bool throws = false;
+    Value() = default;
+    Value(const Value& other) : throws(other.throws) {
+      if (throws) throw GenericError("moved");
+    }
+    Value(Value&& other) : throws(other.throws) {
+      if (std::exchange(other.throws, false)) throw GenericError("moved");
+    }
+  };
+  // Armed after the value has come into the promise.
+  struct Arm {
+    Value** value;
+    ~Arm() { (*value)->throws = true; }
+  };
+  struct Pinned {
+    explicit Pinned(int& throwsAt) : throwsAt(&throwsAt) {}
+    Pinned(Pinned&& other) : throwsAt(other.throwsAt) {
+      if (--*throwsAt == 0) throw GenericError("moved");
+    }
+    int* throwsAt;
+  };
+  auto work = [](Deferred<void> first, int& throwsAt) -> Deferred<Pinned> {
+    co_await std::move(first);
+    Pinned value(throwsAt);
+    co_return value;
+  };
+  for (int at = 1; at <= 3; ++at) {
+    int throwsAt = at;
+    Resolver<void> r;
+    std::string seen = "a value";
+    work(r.deferred(), throwsAt)
+        .addErrback([&](const GenericError& e) -> Failure {
+          seen = e.what();
+          throw e;
+        })
+        .addBoth([] {});
+    r.callback();
+    CHECK(seen == (throwsAt <= 0 ? "moved" : "a value"));
+  }
+}
+
+TEST_CASE("what a coroutine's frame holds may look at its Deferred, which has fired by then") {
+  Resolver<void> r;
+  Canceller stop;
+  std::string seen;
+  auto work = [](Deferred<void> first, AtEnd) -> Deferred<int> {
+    co_await std::move(first);
+    co_return 5;
+  };
+  Deferred<int> d = work(r.deferred(), AtEnd([&] { stop.cancel(); }));
+  stop = d.canceller();
+  r.callback();
+  CHECK(peek(d) == "5");
+}
+
+TEST_CASE("a coroutine that would wait for itself gets an error") {
+  Unhandled unhandled;
+  Resolver<void> r;
+  std::optional<Deferred<int>> d;
+  auto work = [](Deferred<void> first, std::optional<Deferred<int>>& self) -> Deferred<int> {
+    co_await std::move(first);
+    co_return co_await std::move(*self);
+  };
+  std::string seen;
+  SUBCASE("its own Deferred") {
+    d = work(r.deferred(), d);
+    auto canceller = d->canceller();
+    r.callback();
+    CHECK(unhandled.flush() == Strings{"a coroutine awaits its own Deferred"});
+  }
+  SUBCASE("one that waits for it") {
+    d = work(r.deferred(), d).addCallback([](int n) { return n; });
+    d = succeed().addCallback([inner = std::make_shared<Deferred<int>>(std::move(*d))] { return std::move(*inner); });
+    r.callback();
+    const auto reported = unhandled.flush();
+    REQUIRE(reported.size() == 1);
+    CHECK(reported[0].starts_with("these would wait for each other for ever: the Deferreds made at "));
+  }
+}
+
+TEST_CASE("cancel of coroutines and lists within each other needs no stack") {
+  onSmallStack([] {
+    Resolver<int> r;
+    int cancelled = 0;
+    r.onCancel([&](const Resolver<int>&) { ++cancelled; });
+    Deferred<int> d = r.deferred();
+    auto wait = [](Deferred<int> inner) -> Deferred<int> {
+      Deferred<std::vector<int>> list = gatherResults({std::move(inner)}, true);
+      co_return (co_await std::move(list))[0];
+    };
+    for (int i = 0; i < 20'000; ++i) d = wait(std::move(d));
+    d.cancel();
+    CHECK(cancelled == 1);
+    CHECK(peek(d).starts_with("!input 0 failed"));
+    d.addErrback([](const Failure&) { return 0; });
+  });
 }

@@ -1,6 +1,8 @@
 #include <deferred/deferred.hpp>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <source_location>
 #include <stdexcept>
 #include <string>
@@ -13,6 +15,7 @@
 #include <deferred/detail/second_handle.hpp>
 #include <deferred/functions.hpp>
 #include <deferred/list.hpp>
+#include <test/support/at_end.hpp>
 #include <test/support/small_stack.hpp>
 #include <test/support/unhandled.hpp>
 
@@ -999,3 +1002,126 @@ TEST_CASE("a failure's trail names the steps it passed") {
 }
 
 // ---- addTimeout is tested in time_test.cpp, where a clock is at hand
+
+TEST_CASE("a Deferred that was moved from names the place where it is used") {
+  Deferred<int> d;
+  Deferred<int> e = std::move(d);
+  auto text = [](auto f) -> std::string {
+    try {
+      f();
+    } catch (const std::logic_error& error) {
+      return error.what();
+    }
+    return "nothing";
+  };
+  const std::string here = std::string("this Deferred was moved from; it is used at ") + __FILE__ + ":";
+  int line = 0;
+  CHECK(text([&] { line = __LINE__, d.addErrback([](const Failure&) { return 0; }); }) == here + std::to_string(line));
+  CHECK(text([&] { line = __LINE__, d.cancel(); }) == here + std::to_string(line));
+  CHECK(text([&] { line = __LINE__, d.called(); }) == here + std::to_string(line));
+  CHECK(text([&] { line = __LINE__, static_cast<void>(std::move(d).addBoth([] {})); }) == here + std::to_string(line));
+}
+
+TEST_CASE("callback() of a Deferred that something else fires is refused, and that one fires it still") {
+  Resolver<int> r;
+  Deferred<int> d = r.deferred();
+  CHECK_THROWS_AS(d.callback(1), std::logic_error);
+  CHECK_THROWS_AS(d.errback(GenericError("x")), std::logic_error);
+  CHECK_FALSE(d.called());
+  r.callback(2);
+  CHECK(peek(d) == "2");
+}
+
+TEST_CASE("null callables are refused where they are given") {
+  Deferred<int> d;
+  CHECK_THROWS_AS(d.addCallback(static_cast<int (*)(int)>(nullptr)), std::invalid_argument);
+  CHECK_THROWS_AS(d.addCallback(std::function<int(int)>()), std::invalid_argument);
+  CHECK_THROWS_AS(d.addErrback(std::function<int(Failure)>()), std::invalid_argument);
+  CHECK_THROWS_AS(d.addBoth(std::function<Result<int>(Result<int>)>()), std::invalid_argument);
+  d.callback(3);
+  CHECK(peek(d) == "3");
+}
+
+TEST_CASE("Deferreds that would wait for each other fail, and name each other") {
+  Unhandled unhandled;
+  const std::string place = std::string(__FILE__) + ":" + std::to_string(__LINE__ + 1);
+  Resolver<void> ra, rb;
+  std::optional<Deferred<void>> a, b;
+  std::string seen;
+  a = ra.deferred().addCallback([&]() -> Deferred<void> { return std::move(*b); });
+  b = rb.deferred().addCallback([&]() -> Deferred<void> { return std::move(*a); });
+  const Canceller stop = a->canceller();
+  b->addErrback([&](const std::logic_error& error) { seen = error.what(); });
+  ra.callback();
+  rb.callback();
+  CHECK(seen == "these would wait for each other for ever: the Deferreds made at " + place + ", " + place);
+  stop.cancel();
+}
+
+TEST_CASE("unpause() without pause() is refused, also while a Deferred waits for another one") {
+  Resolver<std::string> inner;
+  Deferred<std::string> d = succeed(1).addCallback([&](int) { return inner.deferred(); });
+  d.addCallback([](std::string s) { return s + "!"; });
+  CHECK_THROWS_AS(d.unpause(), std::logic_error);
+  d.pause();
+  d.unpause();
+  CHECK_THROWS_AS(d.unpause(), std::logic_error);
+  inner.callback("x");
+  CHECK(peek(d) == "x!");
+}
+
+TEST_CASE("a callback may destroy the Deferred that it is being added to") {
+  auto d = std::make_unique<Deferred<int>>(succeed(1));
+  auto e = std::move(*d).addCallback([&](int n) {
+    d.reset();
+    return std::to_string(n);
+  });
+  CHECK(peek(e) == "1");
+  d = std::make_unique<Deferred<int>>(fail<int>(GenericError("x")));
+  auto f = std::move(*d).addErrback([&](const GenericError&) {
+    d.reset();
+    return 2;
+  });
+  CHECK(peek(f) == "2");
+}
+
+TEST_CASE("a step that waits may get its result before it is over") {
+  // The destructor of its argument cancels what it waits for already.
+  std::string seen;
+  Resolver<AtEachEnd> r;
+  Resolver<int> first, second;
+  auto end = std::make_shared<int>();
+  auto d = r.deferred()
+               .addCallback([&](AtEachEnd) { return first.deferred(); })
+               .addErrback([&, end](const CancelledError&) {
+                 seen += "cancelled ";
+                 return second.deferred();
+               })
+               .addCallback([&](int n) { seen += std::to_string(n); });
+  const Canceller stop = d.canceller();
+  r.callback(AtEachEnd([&] {
+    if (seen.empty()) stop.cancel();
+  }));
+  CHECK(seen == "cancelled ");
+  second.callback(7);
+  CHECK(seen == "cancelled 7");
+  CHECK(end.use_count() == 1);
+}
+
+TEST_CASE("callbacks that drop the last Resolver of the next Deferred need no stack") {
+  onSmallStack([] {
+    // Each callback holds what alone could fire the next one.
+    int ran = 0;
+    auto first = std::make_unique<Resolver<int>>();
+    Deferred<int> d = first->deferred();
+    for (int i = 0; i < 100'000; ++i) {
+      Resolver<int> next;
+      Deferred<int> after = next.deferred();
+      std::move(d).addBoth([&ran, next](Result<int>) { ++ran; });
+      d = std::move(after);
+    }
+    std::move(d).addBoth([&ran](Result<int>) { ++ran; });
+    first.reset();
+    CHECK(ran == 100'001);
+  });
+}

@@ -1,6 +1,7 @@
 #include <deferred/failure.hpp>
 
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -8,6 +9,7 @@
 
 #include <doctest/doctest.h>
 
+#include <deferred/deferred.hpp>
 #include <deferred/errors.hpp>
 
 using namespace torsion;
@@ -184,4 +186,34 @@ TEST_CASE("a trail is bounded and says what it left out") {
   for (int i = 0; i < 20; ++i) f.addToTrail(std::source_location::current());
   CHECK(f.trail().size() == Failure::kTrailLimit);
   CHECK(f.getTraceback().find("and 4 more") != std::string::npos);
+}
+
+TEST_CASE("a Failure is written with its type and message") {
+  std::ostringstream out;
+  out << Failure(TimeoutError("too late")) << "; ";
+  try {
+    throw 5;
+  } catch (...) {
+    out << Failure::current();
+  }
+  CHECK(out.str() == "torsion::TimeoutError: too late; int");
+}
+
+TEST_CASE("a Failure of nothing is refused; one that was moved from says so") {
+  CHECK_THROWS_AS(Failure{std::exception_ptr()}, std::invalid_argument);
+  Failure f = std::runtime_error("x");
+  const Failure g = std::move(f);
+  CHECK_FALSE(f.check<std::exception>());
+  CHECK_THROWS_AS(static_cast<void>(f.getErrorMessage()), std::logic_error);
+  CHECK_THROWS_AS(static_cast<void>(f.getTraceback()), std::logic_error);
+  CHECK_THROWS_AS(static_cast<void>(f.type()), std::logic_error);
+  CHECK_THROWS_AS(f.raise(), std::logic_error);
+  CHECK(g.getErrorMessage() == "x");
+}
+
+TEST_CASE("what a handler of unhandled failures throws goes nowhere") {
+  auto before = setUnhandledFailureHandler(
+      [](std::string_view, const Failure&, const std::source_location&) { throw std::runtime_error("handler"); });
+  CHECK_NOTHROW(Deferred<int>().errback(std::runtime_error("to standard error")));
+  setUnhandledFailureHandler(before);
 }

@@ -1,6 +1,8 @@
 #include <deferred/functions.hpp>
 
+#include <functional>
 #include <memory>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 
@@ -87,4 +89,36 @@ TEST_CASE("execute takes only what can be called") {
   static_assert(Executes<int (*)(int)>);
   static_assert(!Executes<int (*)()>);
   static_assert(!Executes<Failure>);
+}
+
+TEST_CASE("maybeDeferred keeps temporaries until the Deferred of a coroutine has fired") {
+  Resolver<void> go;
+  std::string seen;
+  auto d = maybeDeferred(
+      [&, text = std::string(100, 'x')](const std::string& argument) -> Deferred<void> {
+        co_await go.deferred();
+        seen = text + argument;
+      },
+      std::string(100, 'y'));
+  go.callback();
+  CHECK(seen == std::string(100, 'x') + std::string(100, 'y'));
+  CHECK(outcome(std::move(d)) == "ok");
+}
+
+TEST_CASE("maybeDeferred and execute name the place of the call, and refuse what is null") {
+  static std::string file;
+  static int line;
+  auto before = setUnhandledFailureHandler([](std::string_view, const Failure&, const std::source_location& made) {
+    file = made.file_name();
+    line = static_cast<int>(made.line());
+  });
+  maybeDeferred([]() -> int { throw std::runtime_error("x"); });
+  CHECK(line == __LINE__ - 1);
+  maybeDeferred([](int) { return Failure(std::runtime_error("x")); }, 1);
+  CHECK(line == __LINE__ - 1);
+  execute([](int, int) -> Result<int> { return std::runtime_error("x"); }, 1, 2);
+  CHECK(line == __LINE__ - 1);
+  CHECK(file == __FILE__);
+  setUnhandledFailureHandler(before);
+  CHECK_THROWS_AS(maybeDeferred(std::function<void()>()), std::invalid_argument);
 }

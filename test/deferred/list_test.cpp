@@ -1,6 +1,8 @@
 #include <deferred/list.hpp>
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -9,6 +11,7 @@
 
 #include <deferred/detail/second_handle.hpp>
 #include <deferred/functions.hpp>
+#include <test/support/at_end.hpp>
 #include <test/support/small_stack.hpp>
 #include <test/support/unhandled.hpp>
 
@@ -746,4 +749,144 @@ TEST_CASE("a loser of a race whose canceller fires a value does not win") {
   race(std::move(inputs)).addCallback([&](auto first) { seen.push_back(first.second); });
   winner.callback(1);
   CHECK(seen == std::vector{1});
+}
+
+TEST_CASE("lists, and races, of Deferreds that stand in braces or one by one") {
+  Resolver<int> a, b;
+  Resolver<std::string> c;
+  std::string seen;
+  SUBCASE("a list in braces") {
+    DeferredList({a.deferred(), b.deferred()}, {.consumeErrors = true}).addCallback([&](auto all) {
+      seen = text(all);
+    });
+  }
+  SUBCASE("a list of several types") {
+    DeferredList(a.deferred(), c.deferred(), b.deferred(), {.consumeErrors = true}).addCallback([&](auto all) {
+      seen = text({std::get<0>(all), std::get<2>(all)});
+      CHECK(std::get<1>(all).value() == "c");
+    });
+  }
+  a.callback(1);
+  c.callback("c");
+  b.errback(GenericError("b"));
+  CHECK(seen == " 1 !b");
+}
+
+TEST_CASE("a race of Deferreds that stand in braces or one by one") {
+  Resolver<int> a, b;
+  std::size_t first = 0;
+  SUBCASE("in braces") {
+    race({a.deferred(), b.deferred()}).addCallback([&](auto winner) { first = winner.first; });
+  }
+  SUBCASE("one by one") {
+    race(a.deferred(), b.deferred()).addCallback([&](auto winner) { first = winner.first; });
+  }
+  b.callback(1);
+  CHECK(first == 1);
+}
+
+TEST_CASE("gatherResults in braces, and its place in reports") {
+  static int line;
+  static std::string file;
+  Resolver<int> a, b;
+  int seen = 0;
+  gatherResults({a.deferred(), b.deferred()}).addCallback([&](std::vector<int> all) { seen = all[0] + all[1]; });
+  a.callback(1);
+  b.callback(2);
+  CHECK(seen == 3);
+
+  auto before =
+      setUnhandledFailureHandler([](std::string_view, const Failure& failure, const std::source_location& made) {
+        if (!failure.check<FirstError>()) return;
+        line = static_cast<int>(made.line());
+        file = made.file_name();
+      });
+  Resolver<int> c;
+  gatherResults(c.deferred(), succeed(std::string()));
+  const int made = __LINE__ - 1;
+  c.errback(GenericError("x"));
+  setUnhandledFailureHandler(before);
+  CHECK(file == __FILE__);
+  CHECK(line == made);
+}
+
+TEST_CASE("the destructor of an input's value may fire the other inputs, and cancel the list") {
+  Resolver<AtEachEnd> a, b;
+  std::string seen;
+  Canceller stop;
+  auto list = gatherResults(a.deferred(), b.deferred());
+  stop = list.canceller();
+  list.addBoth([&](Result<std::tuple<AtEachEnd, AtEachEnd>> result) {
+    seen += result.ok() ? "fired " : "failed ";
+    return result;
+  });
+  // Moved from, it is still what it was, and so is destroyed several times.
+  a.callback(AtEachEnd([&] {
+    if (!b.called()) b.callback(AtEachEnd([] {}));
+    stop.cancel();
+  }));
+  CHECK(seen == "fired ");
+}
+
+TEST_CASE("a list whose input would wait for the list fails, and names both") {
+  Unhandled unhandled;
+  Resolver<void> go;
+  std::optional<Deferred<void>> list;
+  std::string seen;
+  std::vector<Deferred<void>> inputs;
+  inputs.push_back(go.deferred().addCallback([&]() -> Deferred<void> { return std::move(*list); }));
+  list = gatherResults(std::move(inputs), true);
+  list->addErrback([&](const FirstError& e) { seen = e.subFailure.getErrorMessage(); });
+  const Canceller stop = list->canceller();
+  go.callback();
+  CHECK(seen.starts_with("these would wait for each other for ever: the Deferreds made at "));
+  stop.cancel();
+}
+
+TEST_CASE("cancel of 200,000 lists in lists, and of races, needs no stack") {
+  for (bool races : {false, true}) {
+    onSmallStack([&] {
+      int cancelled = 0;
+      Resolver<int> r;
+      r.onCancel([&](const Resolver<int>&) { ++cancelled; });
+      Deferred<int> d = r.deferred();
+      for (int i = 0; i < 200'000; ++i) {
+        if (races) {
+          d = race({std::move(d)}).addCallback([](auto winner) { return winner.second; });
+        } else {
+          d = gatherResults({std::move(d)}, true).addCallback([](std::vector<int> all) { return all[0]; });
+        }
+      }
+      d.cancel();
+      CHECK(cancelled == 1);
+      int failed = 0;
+      d.addErrback([&](const Failure&) { return ++failed; });
+      CHECK(failed == 1);
+    });
+  }
+}
+
+TEST_CASE("races that win because they are cancelled, within each other, need no stack") {
+  onSmallStack([] {
+    Deferred<int> d = Resolver<int>().deferred();
+    for (int i = 0; i < 50'000; ++i) {
+      // As a loser it is cancelled, wins by that, and cancels the next one.
+      Resolver<int> r;
+      r.onCancel([](const Resolver<int>& self) { self.callback(1); });
+      d = race(r.deferred(), std::move(d)).addCallback([](auto winner) { return winner.second; });
+    }
+    d.cancel();
+    CHECK(d.called());
+  });
+}
+
+TEST_CASE("a list of Deferreds one of which was moved from leaves the others whole") {
+  Unhandled unhandled;
+  Resolver<int> a;
+  Deferred<int> gone = a.deferred();
+  Deferred<int> taken = std::move(gone);
+  std::vector<Deferred<int>> inputs;
+  inputs.push_back(std::move(gone));
+  CHECK_THROWS_AS(DeferredList(std::move(inputs)), std::logic_error);
+  a.callback(1);
 }

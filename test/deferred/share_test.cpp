@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <deferred/functions.hpp>
+#include <test/support/small_stack.hpp>
 #include <test/support/unhandled.hpp>
 
 using namespace torsion;
@@ -60,4 +61,46 @@ TEST_CASE("a shared failure that nobody asked for is reported once") {
     shared.deferred().addErrback([](const Failure&) { return 0; });
   }
   CHECK(unhandled.flush().empty());
+}
+
+TEST_CASE("a waiter whose copy cannot be made fails, and the others have theirs") {
+  struct Value {
+    int* copies;
+    explicit Value(int& copies) : copies(&copies) {}
+    Value(Value&&) noexcept = default;
+    Value(const Value& other) : copies(other.copies) {
+      if (++*copies == 1) throw std::runtime_error("copied");
+    }
+  };
+  int copies = 0;
+  Resolver<Value> r;
+  auto shared = share(r.deferred());
+  std::string seen;
+  auto note = [&](Result<Value> result) { seen += result.ok() ? "value " : result.failure().getErrorMessage() + " "; };
+  shared.deferred().addBoth(note);
+  shared.deferred().addBoth(note);
+  r.callback(copies);
+  CHECK(seen == "copied value ");
+}
+
+TEST_CASE("a Shared that was moved from is the same still") {
+  Resolver<int> r;
+  Shared<int> one = share(r.deferred());
+  Shared<int> other = std::move(one);
+  int seen = 0;
+  one.deferred().addCallback([&](int n) { seen = n; });
+  r.callback(4);
+  CHECK(seen == 4);
+}
+
+TEST_CASE("shares of shares need no stack") {
+  onSmallStack([] {
+    Resolver<int> r;
+    Deferred<int> d = r.deferred();
+    for (int i = 0; i < 100'000; ++i) d = share(std::move(d)).deferred();
+    int seen = 0;
+    d.addCallback([&](int n) { return seen = n; });
+    r.callback(3);
+    CHECK(seen == 3);
+  });
 }

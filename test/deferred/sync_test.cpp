@@ -346,3 +346,143 @@ TEST_CASE("a job that releases its own token fails, and no token is made") {
   lock.acquire();
   CHECK(lock.locked());
 }
+
+TEST_CASE("a lock that is released in callbacks, or in coroutines, needs no stack") {
+  onSmallStack([] {
+    DeferredLock lock;
+    int ran = 0;
+    auto wait = [](DeferredLock& l, int& n) -> Deferred<void> {
+      co_await l.acquire();
+      ++n;
+      l.release();
+    };
+    const auto first = lock.acquire();
+    std::vector<Deferred<void>> all;
+    for (int i = 0; i < 40'000; ++i) {
+      all.push_back(lock.acquire().addCallback([&] {
+        ++ran;
+        lock.release();
+      }));
+      all.push_back(wait(lock, ran));
+    }
+    lock.release();
+    CHECK(ran == 80'000);
+    CHECK_FALSE(lock.locked());
+  });
+}
+
+TEST_CASE("releases within releases run in Twisted's order, as deep as 32") {
+  DeferredLock lock;
+  std::string order;
+  const auto first = lock.acquire();
+  std::vector<Deferred<void>> all;
+  for (int i = 0; i < 3; ++i) {
+    all.push_back(lock.acquire().addCallback([&lock, &order, i] {
+      order += "<" + std::to_string(i);
+      lock.release();
+      order += std::to_string(i) + ">";
+    }));
+  }
+  lock.release();
+  CHECK(order == "<0<1<22>1>0>");
+}
+
+TEST_CASE("a queue whose getters put again needs no stack") {
+  onSmallStack([] {
+    DeferredQueue<int> queue;
+    int got = 0;
+    std::vector<Deferred<int>> all;
+    for (int i = 0; i < 80'000; ++i) {
+      all.push_back(queue.get().addCallback([&](int n) {
+        ++got;
+        if (n > 0) queue.put(n - 1);
+        return n;
+      }));
+    }
+    queue.put(79'999);
+    CHECK(got == 80'000);
+  });
+}
+
+TEST_CASE("a value that cannot be moved stays out of the queue, and who waits goes on waiting") {
+  struct Value {
+    bool* throws;
+    explicit Value(bool& throws) : throws(&throws) {}
+    Value(Value&& other) : throws(other.throws) {
+      if (*throws) throw std::runtime_error("moved");
+    }
+  };
+  bool throws = false;
+  DeferredQueue<Value> queue;
+  bool got = false;
+  queue.get().addCallback([&](const Value&) { got = true; });
+  // Into the argument it is made in place; from there on it is moved.
+  throws = true;
+  CHECK_THROWS_AS(queue.put(Value(throws)), std::runtime_error);
+  CHECK(queue.waiting() == 1);
+  throws = false;
+  queue.put(Value(throws));
+  CHECK(got);
+}
+
+TEST_CASE("callback() of a get() that waits is refused, and no value is lost") {
+  DeferredQueue<int> queue;
+  Deferred<int> d = queue.get();
+  CHECK_THROWS_AS(d.callback(1), std::logic_error);
+  queue.put(5);
+  int seen = 0;
+  d.addCallback([&](int n) { return seen = n; });
+  CHECK(seen == 5);
+}
+
+TEST_CASE("those who wait for a queue that goes may come back to it") {
+  Unhandled unhandled;
+  std::string seen;
+  {
+    DeferredQueue<int> queue;
+    auto again = [&](const BrokenDeferred&) {
+      seen += "gone ";
+      queue.get().addErrback([&](const BrokenDeferred&) {
+        seen += "again ";
+        return 0;
+      });
+      return 0;
+    };
+    queue.get().addErrback(again);
+    queue.get().addErrback(again);
+  }
+  CHECK(seen == "gone gone again again ");
+}
+
+TEST_CASE("those who wait for a lock that goes may come back to it") {
+  std::string seen;
+  {
+    DeferredLock lock;
+    const auto held = lock.acquire();
+    lock.acquire().addErrback([&](const BrokenDeferred&) {
+      seen += "gone ";
+      lock.acquire().addErrback([&](const BrokenDeferred&) { seen += "again "; });
+    });
+  }
+  CHECK(seen == "gone again ");
+}
+
+TEST_CASE("a job that cannot be moved gives back what was acquired for it") {
+  struct Job {
+    int* moves;
+    explicit Job(int& moves) : moves(&moves) {}
+    Job(Job&& other) : moves(other.moves) {
+      if (--*moves == 0) throw std::runtime_error("moved");
+    }
+    void operator()() {}
+  };
+  for (int at = 1; at < 8; ++at) {
+    DeferredLock lock;
+    int moves = at;
+    try {
+      lock.run(Job(moves));
+    } catch (const std::runtime_error&) {
+    }
+    CHECK_FALSE(lock.locked());
+  }
+}

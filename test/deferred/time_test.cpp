@@ -2,16 +2,19 @@
 #include <deferred/time.hpp>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 
 #include <deferred/deferred.hpp>
 #include <deferred/functions.hpp>
 #include <reactor/testing/clock.hpp>
+#include <test/support/at_end.hpp>
 #include <test/support/unhandled.hpp>
 
 using namespace torsion;
@@ -303,4 +306,45 @@ TEST_CASE("the limit and the unit are in the error's text") {
   d.addErrback([&](const TimeoutError& e) { return text = e.what(), 0; });
   clock.advance(2s);
   CHECK(text == "no result within 1.5 s");
+}
+
+TEST_CASE("a timeout ends what it covers though a canceller throws, and that is reported") {
+  Unhandled unhandled;
+  Timed t;
+  SUBCASE("its own") {
+    t.r.onCancel([](const Resolver<int>&) { throw GenericError("canceller"); });
+    t.d.addTimeout(1s, t.clock);
+    t.watch();
+    CHECK_NOTHROW(t.clock.advance(1s));
+    CHECK(t.seen == "!no result within 1 s");
+    CHECK_NOTHROW(t.r.callback(1));  // the producer, who has not been told, is late
+  }
+  SUBCASE("that of what a coroutine waits for") {
+    auto wait = [](Deferred<int> inner) -> Deferred<int> { co_return co_await std::move(inner); };
+    t.r.onCancel([](const Resolver<int>&) { throw GenericError("canceller"); });
+    t.d = wait(std::move(t.d));
+    t.d.addTimeout(1s, t.clock);
+    t.watch();
+    t.clock.advance(1s);
+    CHECK(t.seen == "!no result within 1 s");
+  }
+  CHECK(unhandled.flush() == std::vector<std::string>{"canceller"});
+}
+
+TEST_CASE("a value that goes may destroy the Deferred while addTimeout is under way") {
+  Clock clock;
+  std::unique_ptr<Deferred<AtEnd>> d;
+  Resolver<AtEnd> r;
+  d = std::make_unique<Deferred<AtEnd>>(r.deferred());
+  r.callback(AtEnd([&] { d.reset(); }));
+  d->addCallback([](AtEnd end) { return AtEnd(end); });
+  d->addTimeout(1s, clock);
+  CHECK(clock.getDelayedCalls().empty());
+  d.reset();
+}
+
+TEST_CASE("callLater refuses a null callable") {
+  Clock clock;
+  CHECK_THROWS_AS(clock.callLater(1s, nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(clock.callLater(1s, std::function<void()>()), std::invalid_argument);
 }
