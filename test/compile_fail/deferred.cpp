@@ -18,6 +18,8 @@ void callbacks() {
   Deferred<Page> page = std::move(d).addCallback([](const Page&) {}).addErrback([](Failure) {}).addBoth([](int) {});
 #elif CASE == 3  // error: addCallback on a named Deferred must keep its type; to change it: auto e = std::move(
   d.addCallback([](int n) { return std::to_string(n); });
+#elif CASE == 7  // error: instead of a member: chain the calls where it is made, and keep its .canceller()
+  d.addCallback([](int) {});
 #elif CASE == 4  // error: addCallback: the callback cannot be called with this Deferred's value (or
   Deferred<void>().addCallback([](int) {});
 #elif CASE == 5  // error: addCallback: the callback cannot be called with this Deferred's value
@@ -81,6 +83,8 @@ void firing() {
   succeed(succeed(1));
 #elif CASE == 35  // error: Deferred<T>: T cannot be a Deferred, a Result or a Failure; a callback that returns one
   succeed(Failure(CancelledError()));
+#elif CASE == 36  // error: Deferred(canceller): the producer sets it: Resolver<T> r; r.onCancel(canceller);
+  Deferred<int> d([](const auto&) {});
 #else
   Deferred<std::string>().callback("text");
   Resolver<int>().onCancel([](const Resolver<int>& resolver) { resolver.callback(1); });
@@ -109,6 +113,9 @@ Deferred<std::unique_ptr<int>> coroutine() {
   co_await d;
 #elif CASE == 41  // error: co_return: give a T, a Result<T> or a Failure
   co_return 5;
+#elif CASE == 42  // error: co_await: only a Deferred can be awaited in a function that returns one
+  int n = co_await 1;
+  static_cast<void>(n);
 #endif
   auto value = co_await std::move(d);
   co_return value;

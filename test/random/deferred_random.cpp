@@ -678,10 +678,13 @@ int main(int argc, char** argv) {
   std::fflush(stdout);
   setUnhandledFailureHandler([](std::string_view, const Failure&, const std::source_location&) { maybeAct(10); });
   const bool names = std::getenv("NAMES") != nullptr;  // each before it runs, for those that crash
+  unsigned failed = 0;
   for (unsigned i = 0; i < count; ++i) {
     if (names) std::fprintf(stderr, "seed %u\n", first + i);
+    const long before = failures;
     runProgram(first + i);
+    if (failures != before) ++failed;
   }
-  std::printf("%ld failures\n", failures);
-  return failures != 0;
+  std::printf("%u passed, %u failed\n", count - failed, failed);
+  return failed != 0;
 }
