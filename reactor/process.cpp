@@ -59,15 +59,38 @@ struct Launch {
   int firstFree = 3;  // above all of the child's
   rlim_t descriptorLimit = 1024;
 
+  // What the child tells of, if it does not get to run the program.
+  enum class Step : int { setUp, user, directory, program };
+  struct Report {
+    int error = 0;
+    Step step = Step::setUp;
+  };
+
+  std::string because(Step step) const {
+    switch (step) {
+      case Step::setUp:
+        return ": its descriptors or its terminal";
+      case Step::user:
+        return " as user " + std::to_string(uid.value_or(::geteuid())) + ", group " +
+               std::to_string(gid.value_or(::getegid()));
+      case Step::directory:
+        return " in the directory " + directory;
+      case Step::program:
+        break;
+    }
+    return "";
+  }
+
   [[noreturn]] void run(int report) noexcept {
-    const int error = attempt(report);
-    [[maybe_unused]] const ssize_t n = ::write(report, &error, sizeof error);
+    Report failed;
+    failed.error = attempt(report, failed.step);
+    [[maybe_unused]] const ssize_t n = ::write(report, &failed, sizeof failed);
     ::_exit(127);
   }
 
  private:
   // Gives errno; `report` may have another number then.
-  int attempt(int& report) noexcept {
+  int attempt(int& report, Step& step) noexcept {
     for (int s = 1; s < NSIG; ++s) ::signal(s, SIG_DFL);
     if (terminal && ::setsid() < 0) return errno;
     // Out of the way of the child's numbers first, so that any permutation works; dup2 clears CLOEXEC.
@@ -86,10 +109,13 @@ struct Launch {
     }
     if (terminal && ::ioctl(0, TIOCSCTTY, 0) < 0) return errno;
     // By system call: the C library's would look for other threads.
+    step = Step::user;
     if ((uid || gid) && ::syscall(SYS_setgroups, groups.size(), groups.data()) < 0) return errno;
     if (gid && ::syscall(SYS_setgid, *gid) < 0) return errno;
     if (uid && ::syscall(SYS_setuid, *uid) < 0) return errno;
+    step = Step::directory;
     if (!directory.empty() && ::chdir(directory.c_str()) < 0) return errno;
+    step = Step::program;
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -103,7 +129,19 @@ struct Launch {
   }
 };
 
+void refuseNUL(const std::string& text, const char* what) {
+  if (text.find('\0') == std::string::npos) return;
+  throw std::invalid_argument("spawnProcess: " + std::string(what) + " contains a NUL byte: " + text.c_str() +
+                              "\\0...");
+}
+
 Launch launchFor(const std::string& executable, const std::vector<std::string>& args, const ProcessOptions& options) {
+  refuseNUL(executable, "the executable's name");
+  refuseNUL(options.path, "the directory's name");
+  for (const std::string& argument : args) refuseNUL(argument, "an argument");
+  if (options.env) {
+    for (const auto& [name, value] : *options.env) refuseNUL(name + '=' + value, "the environment");
+  }
   Launch launch;
   launch.arguments = args.empty() ? std::vector<std::string>{executable} : args;
   if (options.env) {
@@ -145,6 +183,11 @@ Launch launchFor(const std::string& executable, const std::vector<std::string>& 
   }
   rlimit limit;
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0) launch.descriptorLimit = std::min<rlim_t>(limit.rlim_cur, 1 << 20);
+  for (const auto& [childFD, what] : options.childFDs) {
+    if (childFD >= 0 && static_cast<rlim_t>(childFD) < launch.descriptorLimit) continue;
+    throw std::invalid_argument("spawnProcess: a child's descriptor is between 0 and " +
+                                std::to_string(launch.descriptorLimit - 1) + ", not " + std::to_string(childFD));
+  }
   return launch;
 }
 
@@ -360,15 +403,15 @@ class Process final : public ProcessTransport,
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
     if (pid < 0) throwErrno(forkError, "cannot fork to run " + name_);
     reportWrite.reset();
-    int error = 0;
+    Launch::Report failure;
     ssize_t n;
     do {
-      n = ::read(reportRead.get(), &error, sizeof error);
+      n = ::read(reportRead.get(), &failure, sizeof failure);
     } while (n < 0 && errno == EINTR);
     if (n > 0) {
       while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
       }
-      throwErrno(error, "cannot run " + name_);
+      throwErrno(failure.error, "cannot run " + name_ + launch.because(failure.step));
     }
     pidfd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
     int failed = pidfd_ ? 0 : errno;
@@ -461,18 +504,23 @@ template <class T>
 class Getter : public ProcessProtocol {
  public:
   Deferred<T> run(Reactor& reactor, std::shared_ptr<Getter> self, const std::string& executable,
-                  std::vector<std::string> args, const ProcessOptions& options) {
+                  std::vector<std::string> args, const ProcessOptions& options, const std::source_location& where) {
     args.insert(args.begin(), executable);
     room_ = options.maxOutput;
     try {
-      reactor.spawnProcess(self, executable, args, options);
-      resolver_.emplace();
+      const auto process = reactor.spawnProcess(self, executable, args, options, where);
+      // There is nothing for it to read, and nobody else who could say so.
+      const auto input = options.childFDs.find(0);
+      if (!options.usePTY && input != options.childFDs.end() && input->second == ProcessOptions::ChildFD('w')) {
+        process->closeStdin();
+      }
+      resolver_.emplace(where);
       resolver_->onCancel([getter = std::weak_ptr<Getter>(self)](const Resolver<T>&) {
         if (const auto running = getter.lock()) running->giveUp();
       });
       return resolver_->deferred();
     } catch (...) {
-      return fail<T>(Failure::current());
+      return fail<T>(Failure::current(), where);
     }
   }
 
@@ -490,6 +538,7 @@ class Getter : public ProcessProtocol {
     Resolver<T> resolver = std::move(*resolver_);
     resolver_.reset();
     if (transport().pid() != 0) transport().signalProcess(SIGKILL);
+    transport().loseConnection();  // a child of its own may have the pipes, too, and write on
     return resolver;
   }
   std::optional<Resolver<T>> resolver_;
@@ -547,7 +596,8 @@ std::shared_ptr<ProcessTransport> Reactor::spawnProcess(std::shared_ptr<ProcessP
 }
 
 Deferred<std::string> getProcessOutput(Reactor& reactor, const std::string& executable,
-                                       const std::vector<std::string>& args, ProcessOptions options, bool errortoo) {
+                                       const std::vector<std::string>& args, ProcessOptions options, bool errortoo,
+                                       std::source_location where) {
   struct Output final : detail::Getter<std::string> {
     explicit Output(bool errortoo) : errortoo(errortoo) {}
     void outReceived(std::string_view data) override { collect(out, data); }
@@ -566,11 +616,11 @@ Deferred<std::string> getProcessOutput(Reactor& reactor, const std::string& exec
     std::string out;
   };
   const auto protocol = std::make_shared<Output>(errortoo);
-  return protocol->run(reactor, protocol, executable, args, options);
+  return protocol->run(reactor, protocol, executable, args, options, where);
 }
 
 Deferred<int> getProcessValue(Reactor& reactor, const std::string& executable, const std::vector<std::string>& args,
-                              ProcessOptions options) {
+                              ProcessOptions options, std::source_location where) {
   struct Value final : detail::Getter<int> {
     void processEnded(const Failure& reason) override {
       if (!resolver_) return;
@@ -580,11 +630,12 @@ Deferred<int> getProcessValue(Reactor& reactor, const std::string& executable, c
     }
   };
   const auto protocol = std::make_shared<Value>();
-  return protocol->run(reactor, protocol, executable, args, options);
+  return protocol->run(reactor, protocol, executable, args, options, where);
 }
 
 Deferred<ProcessOutput> getProcessOutputAndValue(Reactor& reactor, const std::string& executable,
-                                                 const std::vector<std::string>& args, ProcessOptions options) {
+                                                 const std::vector<std::string>& args, ProcessOptions options,
+                                                 std::source_location where) {
   struct All final : detail::Getter<ProcessOutput> {
     void outReceived(std::string_view data) override { collect(out, data); }
     void errReceived(std::string_view data) override { collect(err, data); }
@@ -599,7 +650,7 @@ Deferred<ProcessOutput> getProcessOutputAndValue(Reactor& reactor, const std::st
     std::string out, err;
   };
   const auto protocol = std::make_shared<All>();
-  return protocol->run(reactor, protocol, executable, args, options);
+  return protocol->run(reactor, protocol, executable, args, options, where);
 }
 
 }  // namespace torsion

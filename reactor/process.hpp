@@ -149,15 +149,18 @@ struct ProcessOutputTooLong : std::runtime_error {
 /// Runs `executable` with `args` (without argv[0]) and fires with what it printed when it has ended, however it did.
 /// Fails with UnexpectedErrorOutput as soon as it writes to standard error, or `errortoo`, takes that in as well.
 /// Fails with std::system_error if it cannot be run, ProcessOutputTooLong above options.maxOutput. cancel() kills it.
+/// Its standard input is at its end from the start.
 Deferred<std::string> getProcessOutput(Reactor& reactor, const std::string& executable,
                                        const std::vector<std::string>& args = {}, ProcessOptions options = {},
-                                       bool errortoo = false);
+                                       bool errortoo = false,
+                                       std::source_location where = std::source_location::current());
 /// The same, for its exit code; what it prints is dropped. Fails with ProcessTerminated if a signal ended it.
 Deferred<int> getProcessValue(Reactor& reactor, const std::string& executable,
-                              const std::vector<std::string>& args = {}, ProcessOptions options = {});
+                              const std::vector<std::string>& args = {}, ProcessOptions options = {},
+                              std::source_location where = std::source_location::current());
 /// The same, for all three. Fails with ProcessSignalled if a signal ended it.
 Deferred<ProcessOutput> getProcessOutputAndValue(Reactor& reactor, const std::string& executable,
-                                                 const std::vector<std::string>& args = {},
-                                                 ProcessOptions options = {});
+                                                 const std::vector<std::string>& args = {}, ProcessOptions options = {},
+                                                 std::source_location where = std::source_location::current());
 
 }  // namespace torsion

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,6 +21,7 @@
 #include <system_error>
 #include <vector>
 
+#include <reactor/detail/reactor_impl.hpp>
 #include <reactor/error.hpp>
 #include <reactor/process.hpp>
 #include <reactor/reactor.hpp>
@@ -523,3 +525,88 @@ TEST_CASE("getProcessOutput and its kin kill what writes more than maxOutput") {
 }
 
 }  // namespace
+
+TEST_CASE("getProcessOutput and its kin give a program nothing to read") {
+  Reactor reactor;
+  std::optional<std::string> out;
+  getProcessOutput(reactor, "/bin/cat").addCallback([&](std::string text) { out = std::move(text); });
+  std::optional<int> code;
+  getProcessValue(reactor, "/bin/sh", {"-c", "read line; exit 3"}).addCallback([&](int value) { code = value; });
+  std::optional<ProcessOutput> all;
+  getProcessOutputAndValue(reactor, "/bin/sh", {"-c", "cat; echo ended"}).addCallback([&](ProcessOutput output) {
+    all = std::move(output);
+  });
+  runUntil(reactor, [&] { return out && code && all; });
+  CHECK(out == "");
+  CHECK(code == 3);
+  CHECK(all->out == "ended\n");
+}
+
+TEST_CASE("getProcessOutput that gives up lets go of pipes that others write to") {
+  Reactor reactor;
+  std::optional<Failure> failure;
+  // The shell's child ends by SIGPIPE, once nobody reads any more; else it would go on for a minute.
+  const std::vector<std::string> writesOn = {"-c", "timeout 60 yes; true"};
+  ProcessOptions options;
+  SUBCASE("as it is too long") {
+    options.maxOutput = 1000;
+    getProcessOutput(reactor, "/bin/sh", writesOn, options).addErrback([&](const Failure& f) {
+      failure = f;
+      return std::string();
+    });
+    runUntil(reactor, [&] { return failure.has_value(); });
+    CHECK(failure->check<ProcessOutputTooLong>());
+  }
+  SUBCASE("as it is cancelled") {
+    auto d = getProcessOutput(reactor, "/bin/sh", writesOn, options);
+    test::spin(reactor);
+    d.cancel();
+    d.addErrback([&](const Failure& f) {
+      failure = f;
+      return std::string();
+    });
+    CHECK(failure->check<CancelledError>());
+  }
+  // Nothing is left open, so that the fixture of a test that waits for that ends.
+  runUntil(reactor, [&] { return detail::implOf(reactor).disconnectables().empty(); });
+}
+
+TEST_CASE("a program that cannot be run: the error says what failed") {
+  Reactor reactor;
+  const auto errorOf = [&](const std::string& executable, const ProcessOptions& options) -> std::string {
+    try {
+      reactor.spawnProcess(std::make_shared<ProcessProtocol>(), executable, {}, options);
+    } catch (const std::exception& e) {
+      return e.what();
+    }
+    return "none";
+  };
+  CHECK(errorOf("/no/such", {}) == "spawnProcess: cannot run /no/such: No such file or directory");
+  CHECK(errorOf("/bin/true", {.path = "/no/such"}) ==
+        "spawnProcess: cannot run /bin/true in the directory /no/such: No such file or directory");
+  CHECK(errorOf("/bin/true", {.childFDs = {{0, 12345}}}) ==
+        "spawnProcess: cannot run /bin/true: its descriptors or its terminal: Bad file descriptor");
+  CHECK(errorOf("/bin/true", {.childFDs = {{std::numeric_limits<int>::max(), 'r'}}}).find("not 2147483647") !=
+        std::string::npos);
+  CHECK(errorOf("/bin/true", {.childFDs = {{-1, 'r'}}}).find("not -1") != std::string::npos);
+  using namespace std::string_literals;
+  CHECK(errorOf("/bin/true\0x"s, {}).find("NUL") != std::string::npos);
+  CHECK(errorOf("/bin/true", {.path = "/\0x"s}).find("NUL") != std::string::npos);
+  CHECK(errorOf("/bin/true", {.env = {{{"A", "\0"s}}}}).find("NUL") != std::string::npos);
+  CHECK_THROWS_AS(reactor.spawnProcess(std::make_shared<ProcessProtocol>(), "/bin/true", {"a", "b\0c"s}),
+                  std::invalid_argument);
+}
+
+TEST_CASE("getProcess...: reports name the user's line") {
+  Reactor reactor;
+  static unsigned line = 0;
+  const auto before = setUnhandledFailureHandler(
+      [](std::string_view, const Failure&, const std::source_location& made) { line = made.line(); });
+  getProcessOutput(reactor, "/no/such");
+  CHECK(line == __LINE__ - 1);
+  getProcessValue(reactor, "/no/such");
+  CHECK(line == __LINE__ - 1);
+  getProcessOutputAndValue(reactor, "/no/such");
+  CHECK(line == __LINE__ - 1);
+  setUnhandledFailureHandler(before);
+}
