@@ -309,7 +309,7 @@ void addTimeout(Owner owner, Duration timeout, Time& time, F onTimeoutCancel, co
       },
       where);
   deferred.addBoth(
-      [state, timeout, f = std::move(onTimeoutCancel)](
+      [state, timeout, where, f = std::move(onTimeoutCancel)](
           Result<T> result) mutable -> std::conditional_t<returnsDeferred<R>, Deferred<T>, Result<T>> {
         if (state->timedOut) {
           if constexpr (std::is_void_v<R>) {
@@ -320,7 +320,7 @@ void addTimeout(Owner owner, Duration timeout, Time& time, F onTimeoutCancel, co
           }
         }
         if constexpr (returnsDeferred<R>) {
-          Resolver<T> passed;
+          Resolver<T> passed(where);
           passed.resolve(std::move(result));
           return passed.deferred();
         } else {

@@ -87,9 +87,7 @@ struct SparesOwner {
 // In the chain waited for: hands its result on to the one that waits.
 class ContinueNode final : public Node {
  public:
-  explicit ContinueNode(Chain& outer) noexcept : Node(std::source_location::current()), outer_(outer) {
-    outer_.addFirer();
-  }
+  explicit ContinueNode(Chain& outer) noexcept : Node({}), outer_(outer) { outer_.addFirer(); }
   Jump step(Chain& inner) noexcept override {
     Chain& outer = outer_;
     inner.dispose(this);
@@ -159,7 +157,7 @@ class FireNode final : public Node {
 // _cancellableInlineCallbacks.
 class CancelNode final : public Node {
  public:
-  explicit CancelNode(bool sure) noexcept : Node(std::source_location::current()), sure_(sure) {}
+  explicit CancelNode(bool sure) noexcept : Node({}), sure_(sure) {}
   Jump step(Chain& chain) noexcept override {
     if (!successor_) {
       chain.markTaken();
