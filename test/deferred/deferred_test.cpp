@@ -1014,12 +1014,13 @@ TEST_CASE("a Deferred that was moved from names the place where it is used") {
     }
     return "nothing";
   };
-  const std::string here = std::string("this Deferred was moved from; it is used at ") + __FILE__ + ":";
-  int line = 0;
-  CHECK(text([&] { line = __LINE__, d.addErrback([](const Failure&) { return 0; }); }) == here + std::to_string(line));
-  CHECK(text([&] { line = __LINE__, d.cancel(); }) == here + std::to_string(line));
-  CHECK(text([&] { line = __LINE__, d.called(); }) == here + std::to_string(line));
-  CHECK(text([&] { line = __LINE__, static_cast<void>(std::move(d).addBoth([] {})); }) == here + std::to_string(line));
+  const auto used = [](int line) {
+    return std::string("this Deferred was moved from; it is used at ") + __FILE__ + ":" + std::to_string(line);
+  };
+  CHECK(text([&] { d.addErrback([](const Failure&) { return 0; }); }) == used(__LINE__));
+  CHECK(text([&] { d.cancel(); }) == used(__LINE__));
+  CHECK(text([&] { d.called(); }) == used(__LINE__));
+  CHECK(text([&] { static_cast<void>(std::move(d).addBoth([] {})); }) == used(__LINE__));
 }
 
 TEST_CASE("callback() of a Deferred that something else fires is refused, and that one fires it still") {
