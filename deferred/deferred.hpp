@@ -311,6 +311,7 @@ void addTimeout(Owner owner, Duration timeout, Time& time, F onTimeoutCancel, co
   deferred.addBoth(
       [state, timeout, where, f = std::move(onTimeoutCancel)](
           Result<T> result) mutable -> std::conditional_t<returnsDeferred<R>, Deferred<T>, Result<T>> {
+        static_cast<void>(where);
         if (state->timedOut) {
           if constexpr (std::is_void_v<R>) {
             f(std::move(result), timeout);
