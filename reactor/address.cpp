@@ -4,6 +4,8 @@
 #include <net/if.h>
 
 #include <cstring>
+#include <ostream>
+#include <stdexcept>
 
 namespace torsion {
 namespace {
@@ -31,8 +33,17 @@ struct Printer {
 
 }  // namespace
 
+void PortNumber::refuse(bool negative, std::uint64_t number) {
+  throw std::invalid_argument("the port " + (negative ? '-' + std::to_string(-number) : std::to_string(number)) +
+                              " is not from 0 to 65535");
+}
+
 std::string describe(const Address& address) {
   return std::visit(Printer{}, address);
+}
+
+std::ostream& detail::print(std::ostream& out, const Address& address) {
+  return out << describe(address);
 }
 
 bool isIPAddress(std::string_view text) {
@@ -42,7 +53,7 @@ bool isIPAddress(std::string_view text) {
 bool isIPv6Address(std::string_view text) {
   if (auto percent = text.find('%'); percent != text.npos) {
     const std::string_view scope = text.substr(percent + 1);
-    if (scope.empty() || scope.size() >= IF_NAMESIZE) return false;
+    if (scope.empty() || scope.size() >= IF_NAMESIZE || scope.find('\0') != scope.npos) return false;
     text = text.substr(0, percent);
   }
   return parses(AF_INET6, text);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <source_location>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
@@ -22,7 +23,7 @@ class StreamClientEndpoint {
   virtual ~StreamClientEndpoint() = default;
   /// Connects, and gives the protocol that `factory` built once its connectionMade has returned. Fails with what
   /// buildProtocol threw, with NoProtocol if it gave none, or with the reason why there is no connection. cancel() ends
-  /// the attempt: ConnectingCancelledError.
+  /// the attempt: ConnectingCancelledError. A null factory throws std::invalid_argument at once.
   virtual Deferred<std::shared_ptr<Protocol>> connect(std::shared_ptr<Factory> factory,
                                                       std::source_location where = std::source_location::current()) = 0;
 };
@@ -31,7 +32,8 @@ class StreamClientEndpoint {
 class StreamServerEndpoint {
  public:
   virtual ~StreamServerEndpoint() = default;
-  /// Listens, with protocols that `factory` builds. Fails with CannotListenError.
+  /// Listens, with protocols that `factory` builds. Fails with CannotListenError. A null factory throws
+  /// std::invalid_argument at once.
   virtual Deferred<std::shared_ptr<ListeningPort>> listen(
       std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) = 0;
 };
@@ -40,14 +42,15 @@ class StreamServerEndpoint {
 template <class P>
 Deferred<std::shared_ptr<P>> connectProtocol(StreamClientEndpoint& endpoint, std::shared_ptr<P> protocol,
                                              std::source_location where = std::source_location::current()) {
+  if (!protocol) throw std::invalid_argument("connectProtocol: the protocol is null");
   return endpoint.connect(makeFactory([protocol] { return protocol; }), where)
-      .addCallback([](std::shared_ptr<Protocol> connected) { return std::static_pointer_cast<P>(connected); });
+      .addCallback([](std::shared_ptr<Protocol> connected) { return std::static_pointer_cast<P>(connected); }, where);
 }
 
 /// An IPv4 address (or a name, of which it takes the first address).
 class TCP4ClientEndpoint final : public StreamClientEndpoint {
  public:
-  TCP4ClientEndpoint(std::string host, std::uint16_t port, NetworkReactor& reactor = torsion::reactor(),
+  TCP4ClientEndpoint(std::string host, PortNumber port, NetworkReactor& reactor = torsion::reactor(),
                      Duration timeout = std::chrono::seconds(30), std::string bindAddress = {})
       : reactor_(reactor),
         host_(std::move(host)),
@@ -65,11 +68,11 @@ class TCP4ClientEndpoint final : public StreamClientEndpoint {
   std::string bindAddress_;
 };
 
-/// A port (0: any free one) of an address of this machine (empty: all of IPv4).
+/// A port (0: any free one) of an address of this machine, or of a name that listenTCP() takes (empty: all of IPv4).
 class TCP4ServerEndpoint final : public StreamServerEndpoint {
  public:
-  explicit TCP4ServerEndpoint(std::uint16_t port, std::string interface = {},
-                              NetworkReactor& reactor = torsion::reactor(), int backlog = 50)
+  explicit TCP4ServerEndpoint(PortNumber port, std::string interface = {}, NetworkReactor& reactor = torsion::reactor(),
+                              int backlog = 50)
       : reactor_(reactor), port_(port), interface_(std::move(interface)), backlog_(backlog) {}
   Deferred<std::shared_ptr<ListeningPort>> listen(
       std::shared_ptr<Factory> factory, std::source_location where = std::source_location::current()) override;
@@ -81,10 +84,11 @@ class TCP4ServerEndpoint final : public StreamServerEndpoint {
   int backlog_;
 };
 
-/// An IPv6 address, or a name, of which it takes the first IPv6 address (DNSLookupError if there is none).
+/// An IPv6 address, or a name, of which it tries the IPv6 addresses as HostnameEndpoint does (DNSLookupError if there
+/// is none).
 class TCP6ClientEndpoint final : public StreamClientEndpoint {
  public:
-  TCP6ClientEndpoint(std::string host, std::uint16_t port, NetworkReactor& reactor = torsion::reactor(),
+  TCP6ClientEndpoint(std::string host, PortNumber port, NetworkReactor& reactor = torsion::reactor(),
                      Duration timeout = std::chrono::seconds(30), std::string bindAddress = {})
       : reactor_(reactor),
         host_(std::move(host)),
@@ -102,10 +106,11 @@ class TCP6ClientEndpoint final : public StreamClientEndpoint {
   std::string bindAddress_;
 };
 
-/// A port of an IPv6 address of this machine ("::": all, of IPv4 too where the system has it so).
+/// A port of an IPv6 address of this machine, or of a name that has one ("::": all, of IPv4 too where the system has it
+/// so).
 class TCP6ServerEndpoint final : public StreamServerEndpoint {
  public:
-  explicit TCP6ServerEndpoint(std::uint16_t port,
+  explicit TCP6ServerEndpoint(PortNumber port,
                               std::string interface = "::", NetworkReactor& reactor = torsion::reactor(),
                               int backlog = 50)
       : reactor_(reactor), port_(port), interface_(std::move(interface)), backlog_(backlog) {}
@@ -151,14 +156,16 @@ class UNIXServerEndpoint final : public StreamServerEndpoint {
   bool wantPID_;
 };
 
-/// A host by its name, with the fastest of its IPv6 and IPv4 addresses ("happy eyeballs", RFC 8305): the next address
-/// is tried when one has failed, or has not answered within `attemptDelay`, while the earlier ones go on; the first to
-/// connect wins and the others are given up. When all have failed, connect() fails as the last of them, and with
-/// DNSLookupError where the name has no address. An address literal is connected to at once.
+/// A host by its name, with the fastest of its IPv6 and IPv4 addresses ("happy eyeballs", RFC 8305): it begins with the
+/// first address found (50 ms later if that is of IPv4), and others join as they are found. The next is tried when one
+/// has failed, or has not answered within `attemptDelay`, while the earlier ones go on; the first to connect wins and
+/// the others are given up. When all have failed, connect() fails as the last of them, and with DNSLookupError where
+/// the name has no address. An address literal is connected to at once.
 class HostnameEndpoint final : public StreamClientEndpoint {
  public:
-  /// `timeout` is for each attempt; `bindAddress` is the local address to connect from.
-  HostnameEndpoint(std::string host, std::uint16_t port, NetworkReactor& reactor = torsion::reactor(),
+  /// `timeout` is for the look-up (ConnectTimeoutError if it has found nothing by then) and anew for each attempt; 0:
+  /// no limit. `bindAddress` is the local address to connect from.
+  HostnameEndpoint(std::string host, PortNumber port, NetworkReactor& reactor = torsion::reactor(),
                    Duration timeout = std::chrono::seconds(30), std::string bindAddress = {},
                    Duration attemptDelay = std::chrono::milliseconds(250))
       : reactor_(reactor),

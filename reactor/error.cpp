@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <deferred/failure.hpp>
+#include <reactor/address.hpp>
 
 namespace torsion {
 namespace {
@@ -23,7 +24,10 @@ std::string cannotListenText(const std::string& interface, int port, int osError
     case EACCES:
       return text + " (ports below 1024 need root or CAP_NET_BIND_SERVICE)";
     case EADDRNOTAVAIL:
-      return text + " (this machine has no such address)";
+      if (interface.empty() || isIPAddress(interface) || isIPv6Address(interface)) {
+        return text + " (this machine has no such address)";
+      }
+      return text + " (that is no address and no name of /etc/hosts; look other names up first, with resolve)";
     default:
       return text;
   }

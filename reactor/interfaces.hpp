@@ -49,15 +49,16 @@ class Connector : public std::enable_shared_from_this<Connector> {
 /// told of.
 class TCP {
  public:
-  /// Listens on `port` (0: one that the system chooses) of `interface` (an address; empty: all of IPv4; "::": all).
-  /// Throws CannotListenError.
-  virtual std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory,
-                                                   int backlog = 50, const std::string& interface = "",
+  /// Listens on `port` (0: one that the system chooses) of `interface`: an address, "localhost", or another name of
+  /// /etc/hosts, of which it takes the first address (empty: all of IPv4; "::": all). It asks no name server, which
+  /// would take time: resolve() does. Throws CannotListenError.
+  virtual std::shared_ptr<ListeningPort> listenTCP(PortNumber port, std::shared_ptr<Factory> factory, int backlog = 50,
+                                                   const std::string& interface = "",
                                                    std::source_location where = std::source_location::current()) = 0;
   /// Connects to `host`, an address or a name (its first address; HostnameEndpoint tries them all). `timeout` covers
   /// the look-up and the attempt (0: no limit); then clientConnectionFailed gets ConnectTimeoutError. `bindAddress`:
   /// the local address to connect from, empty for any.
-  virtual std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
+  virtual std::shared_ptr<Connector> connectTCP(const std::string& host, PortNumber port,
                                                 std::shared_ptr<ClientFactory> factory,
                                                 Duration timeout = std::chrono::seconds(30),
                                                 const std::string& bindAddress = "",
@@ -112,11 +113,11 @@ class SocketAdoption {
 /// reactor/tls.hpp makes the options.
 class ReactorSSL {
  public:
-  virtual std::shared_ptr<ListeningPort> listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
+  virtual std::shared_ptr<ListeningPort> listenSSL(PortNumber port, std::shared_ptr<Factory> factory,
                                                    const TLSOptions& options, int backlog = 50,
                                                    const std::string& interface = "",
                                                    std::source_location where = std::source_location::current()) = 0;
-  virtual std::shared_ptr<Connector> connectSSL(const std::string& host, std::uint16_t port,
+  virtual std::shared_ptr<Connector> connectSSL(const std::string& host, PortNumber port,
                                                 std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
                                                 Duration timeout = std::chrono::seconds(30),
                                                 const std::string& bindAddress = "",
@@ -129,9 +130,15 @@ class ReactorSSL {
 /// Twisted's IHostnameResolver, as a Deferred.
 class NameResolver {
  public:
+  using Addresses = std::vector<Address>;
   /// The addresses of `name` (IPv6 and IPv4, in the order to try them; ports are 0). An address literal gives itself.
   /// Fails with DNSLookupError. cancel() abandons the look-up (CancelledError).
-  virtual Deferred<std::vector<Address>> resolve(const std::string& name) = 0;
+  virtual Deferred<Addresses> resolve(const std::string& name,
+                                      std::source_location where = std::source_location::current()) = 0;
+  /// The same for those who begin with the first addresses that come: calls found(), one or more times, and fires when
+  /// no more will come. Fails if none came, and with what found() throws. found() may cancel it.
+  virtual Deferred<void> resolveHostName(const std::string& name, UniqueFunction<void(Addresses)> found,
+                                         std::source_location where = std::source_location::current());
 
  protected:
   ~NameResolver() = default;

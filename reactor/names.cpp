@@ -1,21 +1,16 @@
 #include <reactor/names.hpp>
 
-#include <ares.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <sys/time.h>
-
-#include <algorithm>
-#include <cctype>
-#include <chrono>
-#include <cstring>
-#include <mutex>
 #include <optional>
-#include <stdexcept>
+#include <set>
 #include <string_view>
 #include <utility>
 
+#include <deferred/detail/take.hpp>
 #include <deferred/functions.hpp>
+#include <reactor/detail/address_order.hpp>
+#include <reactor/detail/dns_channel.hpp>
+#include <reactor/detail/name_files.hpp>
+#include <reactor/detail/name_search.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/detail/socket_address.hpp>
 #include <reactor/error.hpp>
@@ -25,15 +20,6 @@ namespace torsion {
 namespace {
 
 using Addresses = std::vector<Address>;
-
-bool isUnder(std::string_view name, std::string_view domain) {
-  if (name.ends_with('.')) name.remove_suffix(1);
-  if (name.size() < domain.size()) return false;
-  const std::string_view end = name.substr(name.size() - domain.size());
-  const bool same = std::equal(end.begin(), end.end(), domain.begin(),
-                               [](unsigned char a, unsigned char b) { return std::tolower(a) == b; });
-  return same && (name.size() == domain.size() || name[name.size() - domain.size() - 1] == '.');
-}
 
 // Why it cannot be a host name; empty if it can.
 std::string objection(const std::string& name) {
@@ -46,187 +32,226 @@ std::string objection(const std::string& name) {
   return {};
 }
 
-void initAres() {
-  static const int status = ::ares_library_init(ARES_LIB_INIT_ALL);
-  if (status != ARES_SUCCESS) throw std::runtime_error(std::string("c-ares: ") + ::ares_strerror(status));
-}
-
 }  // namespace
 
 class DNSResolver::Impl {
  public:
-  Impl(Reactor& reactor, const std::string& servers) : reactor_(reactor), core_(detail::implOf(reactor)) {
-    initAres();
-    ares_options options{};
-    options.sock_state_cb = [](void* self, ares_socket_t fd, int read, int write) {
-      static_cast<Impl*>(self)->watch(fd, read != 0, write != 0);
-    };
-    options.sock_state_cb_data = this;
-    int status = ::ares_init_options(&channel_, &options, ARES_OPT_SOCK_STATE_CB);
-    if (status != ARES_SUCCESS) throw std::runtime_error(std::string("c-ares: ") + ::ares_strerror(status));
-    if (!servers.empty()) status = ::ares_set_servers_ports_csv(channel_, servers.c_str());
-    if (status != ARES_SUCCESS) {
-      ::ares_destroy(channel_);
-      throw std::invalid_argument("DNSResolver: \"" + servers +
-                                  "\" is not a list of servers: " + ::ares_strerror(status));
-    }
-  }
+  Impl(Reactor& reactor, const std::string& servers, const std::string& resolvConf, const std::string& hosts)
+      : core_(detail::implOf(reactor)), servers_(servers), resolvConf_(resolvConf), hosts_(hosts) {}
   ~Impl() {
-    ::ares_destroy(channel_);  // ends all look-ups
-    if (timer_.active()) timer_.cancel();
-    fireCompleted();
+    for (const auto& lookup : detail::take(lookups_)) lookup->end("the resolver was destroyed");
   }
 
-  Deferred<Addresses> resolve(const std::string& name) {
-    auto* lookup = new Lookup(*this, name);
-    Deferred<Addresses> deferred = lookup->result->deferred();
-    lookup->result->onCancel([lookup](const Resolver<Addresses>&) { lookup->forget(); });
-    ++pending_;
-    ares_addrinfo_hints hints{};
-    hints.ai_family = AF_UNSPEC;
-    hints.ai_socktype = SOCK_STREAM;
-    ::ares_getaddrinfo(channel_, name.c_str(), nullptr, &hints, &Impl::answered, lookup);
-    updateTimer();
-    fireCompleted();
+  // What needs no server: addresses, or why there are none.
+  std::optional<Result<Addresses>> known(const std::string& name) {
+    if (const auto literal = detail::socketAddress(name, 0)) return Addresses{detail::toAddress(*literal)};
+    if (auto addresses = detail::localhostAddresses(name); !addresses.empty()) return addresses;
+    if (detail::isUnder(name, "invalid")) return Failure(DNSLookupError("the name " + name + " does not exist"));
+    if (const std::string why = objection(name); !why.empty()) return Failure(DNSLookupError(why));
+    if (auto addresses = hosts_.addressesOf(name); !addresses.empty()) {
+      detail::orderAddresses(addresses);
+      return addresses;
+    }
+    return std::nullopt;
+  }
+
+  const detail::ResolvConf& conf() {
+    if (const auto text = resolvConf_.changed()) {
+      conf_ = detail::ResolvConf::parse(*text);
+      if (!servers_.empty()) conf_.servers = servers_;
+    }
+    return conf_;
+  }
+
+  // One look-up by way of servers. Kept by its resolver until it ends.
+  class Lookup : public detail::Disconnectable,
+                 private detail::NameSearch::Listener,
+                 private detail::DNSChannel::Listener,
+                 public std::enable_shared_from_this<Lookup> {
+   public:
+    Lookup(Impl& owner, const std::string& name, const std::source_location& where)
+        : Disconnectable(owner.core_, where),
+          owner_(owner),
+          name_(name),
+          search_(owner.core_.reactor, owner.conf().candidates(name), *this, where),
+          channel_(std::in_place, owner.core_, owner.conf(), static_cast<detail::DNSChannel::Listener&>(*this), where) {
+    }
+    virtual ~Lookup() = default;
+
+    void start() {
+      const auto self = shared_from_this();
+      owner_.lookups_.insert(self);
+      search_.start();
+      answersAreThere();
+    }
+    // All is over; what it has to tell it tells after this.
+    void leave() {
+      Disconnectable::leave();
+      search_.stop();
+      channel_.reset();
+      owner_.lookups_.erase(shared_from_this());
+    }
+    // With a failure.
+    void end(const std::string& why) {
+      if (isOver()) return;
+      const auto self = shared_from_this();
+      leave();
+      fail(DNSLookupError("looking up " + name_ + ": " + why));
+    }
+    void shutdown() override { end("the reactor was stopped"); }
+    std::string describe() const override { return "look-up of " + name_; }
+
+   protected:
+    bool isOver() const { return !channel_; }
+    virtual void fail(Failure failure) = 0;
+
+   private:
+    void ask(const std::string& name, int family, std::size_t question) override {
+      channel_->ask(name, family, question);
+    }
+    std::shared_ptr<void> self() override { return shared_from_this(); }
+    void answersAreThere() override {
+      const auto self = shared_from_this();
+      // An answer may lead to the next questions, which are answered at once, perhaps.
+      for (auto answers = channel_->answers(); !answers.empty();) {
+        for (auto& [question, answer] : answers) {
+          search_.answered(question, std::move(answer));
+          if (isOver()) return;
+        }
+        answers = channel_->answers();
+      }
+    }
+
+    Impl& owner_;
+    const std::string name_;
+    detail::NameSearch search_;
+    std::optional<detail::DNSChannel> channel_;
+  };
+
+  // Of resolve().
+  class Collecting final : public Lookup {
+   public:
+    Collecting(Impl& owner, const std::string& name, const std::source_location& where)
+        : Lookup(owner, name, where), result_(where) {}
+    const Resolver<Addresses>& result() const { return result_; }
+
+   private:
+    void found(Addresses addresses) override {
+      addresses_.insert(addresses_.end(), addresses.begin(), addresses.end());
+    }
+    void settled() override {
+      leave();
+      detail::orderAddresses(addresses_);
+      result_.callback(std::move(addresses_));
+    }
+    void ended(const std::string& error) override {
+      if (addresses_.empty()) return end(error);
+      settled();
+    }
+    void fail(Failure failure) override { result_.errback(std::move(failure)); }
+
+    Addresses addresses_;
+    Resolver<Addresses> result_;
+  };
+
+  // Of resolveHostName().
+  class Streaming final : public Lookup {
+   public:
+    Streaming(Impl& owner, const std::string& name, UniqueFunction<void(Addresses)> found,
+              const std::source_location& where)
+        : Lookup(owner, name, where), found_(std::move(found)), result_(where) {}
+    const Resolver<void>& result() const { return result_; }
+
+   private:
+    void found(Addresses addresses) override {
+      detail::orderAddresses(addresses);
+      try {
+        found_(std::move(addresses));
+      } catch (...) {
+        if (isOver()) return;
+        leave();
+        result_.errback(Failure::current());
+      }
+    }
+    void settled() override {}
+    void ended(const std::string& error) override {
+      if (!error.empty()) return end(error);
+      leave();
+      result_.callback();
+    }
+    void fail(Failure failure) override { result_.errback(std::move(failure)); }
+
+    UniqueFunction<void(Addresses)> found_;
+    Resolver<void> result_;
+  };
+
+  template <class T>
+  static auto begin(std::shared_ptr<T> lookup) {
+    auto deferred = lookup->result().deferred();
+    lookup->result().onCancel([weak = std::weak_ptr<T>(lookup)](const auto&) {
+      if (const auto lookup = weak.lock()) lookup->leave();
+    });
+    lookup->start();
     return deferred;
   }
 
  private:
-  // Belongs to c-ares, which calls answered() exactly once; it cannot be told to forget one look-up.
-  struct Lookup final : detail::Disconnectable {
-    Lookup(Impl& owner, std::string name)
-        : Disconnectable(owner.core_, std::source_location::current()), owner(&owner), name(std::move(name)) {}
-    void forget() {
-      leave();
-      result.reset();
-    }
-    void shutdown() override {
-      auto unanswered = std::exchange(result, std::nullopt);
-      unanswered->errback(DNSLookupError("the reactor was stopped while looking up " + name));
-    }
-    std::string describe() const override { return "look-up of " + name; }
-
-    Impl* owner;
-    const std::string name;
-    std::optional<Resolver<Addresses>> result{std::in_place};
-  };
-  // A socket of c-ares, which opens and closes it.
-  struct Socket final : detail::Watcher {
-    Socket(Impl& owner, ares_socket_t fd) : owner(owner), fd(fd) {}
-    ~Socket() { owner.core_.poller.remove(fd, *this); }
-    void ready(std::uint32_t events) override { owner.ready(fd, events); }
-    Impl& owner;
-    const ares_socket_t fd;
-  };
-  struct Completed {
-    Resolver<Addresses> resolver;
-    Addresses addresses;
-    std::string error;  // why there are none
-  };
-
-  static void answered(void* argument, int status, int, ares_addrinfo* info) {
-    const std::unique_ptr<Lookup> lookup(static_cast<Lookup*>(argument));
-    Addresses addresses;
-    for (const auto* node = info ? info->nodes : nullptr; node; node = node->ai_next) {
-      detail::SocketAddress address;
-      address.size = std::min<socklen_t>(node->ai_addrlen, sizeof address.storage);
-      std::memcpy(&address.storage, node->ai_addr, address.size);
-      addresses.push_back(detail::toAddress(address));
-    }
-    if (info) ::ares_freeaddrinfo(info);
-    --lookup->owner->pending_;
-    if (!lookup->result) return;
-    lookup->result->onCancel([](const Resolver<Addresses>&) {});  // the answer is here, though not delivered
-    std::string error;
-    if (addresses.empty()) {
-      const std::string why = status == ARES_SUCCESS ? "it has no address" : ::ares_strerror(status);
-      error = "looking up " + lookup->name + ": " + why;
-    }
-    lookup->owner->completed_.push_back({*lookup->result, std::move(addresses), std::move(error)});
-  }
-
-  // Not from within c-ares: callbacks of the Deferreds may come back here, or end this resolver.
-  void fireCompleted() {
-    for (auto& [resolver, addresses, error] : std::exchange(completed_, {})) {
-      if (resolver.called()) continue;  // cancelled
-      if (error.empty()) {
-        resolver.callback(std::move(addresses));
-      } else {
-        resolver.errback(DNSLookupError(error));
-      }
-    }
-  }
-
-  void watch(ares_socket_t fd, bool read, bool write) {
-    const auto at =
-        std::find_if(sockets_.begin(), sockets_.end(), [&](const auto& socket) { return socket->fd == fd; });
-    const std::uint32_t events = (read ? EPOLLIN : 0u) | (write ? EPOLLOUT : 0u);
-    if (at == sockets_.end()) {
-      if (events == 0) return;
-      // Where it cannot be watched the query times out.
-      core_.poller.add(fd, events, *sockets_.emplace_back(std::make_unique<Socket>(*this, fd)));
-    } else if (events != 0) {
-      core_.poller.change(fd, events, **at);
-    } else {
-      sockets_.erase(at);
-    }
-  }
-
-  // c-ares learns of an error by reading or writing.
-  void ready(ares_socket_t fd, std::uint32_t events) {
-    const bool error = events & (EPOLLERR | EPOLLHUP);
-    ::ares_process_fd(channel_, error || (events & EPOLLIN) ? fd : ARES_SOCKET_BAD,
-                      error || (events & EPOLLOUT) ? fd : ARES_SOCKET_BAD);
-    updateTimer();
-    fireCompleted();
-  }
-
-  // For retries and time limits.
-  void updateTimer() {
-    timeval tv{};
-    if (pending_ == 0 || !::ares_timeout(channel_, nullptr, &tv)) {
-      if (timer_.active()) timer_.cancel();
-      return;
-    }
-    const Duration due = std::chrono::seconds(tv.tv_sec) + std::chrono::microseconds(tv.tv_usec);
-    if (timer_.active()) {
-      timer_.reset(due);
-    } else {
-      timer_ = reactor_.callLater(due, [this] {
-        ::ares_process_fd(channel_, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-        updateTimer();
-        fireCompleted();
-      });
-    }
-  }
-
-  Reactor& reactor_;
   detail::ReactorImpl& core_;
-  ares_channel channel_ = nullptr;
-  std::vector<std::unique_ptr<Socket>> sockets_;
-  std::vector<Completed> completed_;
-  int pending_ = 0;
-  DelayedCall timer_;
+  const std::string servers_;
+  detail::WatchedFile resolvConf_;
+  detail::ResolvConf conf_;
+  detail::HostsFile hosts_;
+  std::set<std::shared_ptr<Lookup>> lookups_;
 };
 
-DNSResolver::DNSResolver(Reactor& reactor, const std::string& servers)
-    : impl_(std::make_unique<Impl>(reactor, servers)) {}
+DNSResolver::DNSResolver(Reactor& reactor, const std::string& servers, const std::string& resolvConf,
+                         const std::string& hosts)
+    : impl_(std::make_unique<Impl>(reactor, servers, resolvConf, hosts)) {
+  detail::DNSChannel::checkServers(servers);
+}
 DNSResolver::~DNSResolver() = default;
 
-Deferred<Addresses> DNSResolver::resolve(const std::string& name) {
-  if (const auto literal = detail::socketAddress(name, 0)) return succeed(Addresses{detail::toAddress(*literal)});
-  if (isUnder(name, "localhost")) {
-    return succeed(Addresses{IPv4Address{"127.0.0.1"}, IPv6Address{"::1"}});
+Deferred<Addresses> DNSResolver::resolve(const std::string& name, std::source_location where) {
+  if (auto known = impl_->known(name)) {
+    Resolver<Addresses> result(where);
+    result.resolve(std::move(*known));
+    return result.deferred();
   }
-  if (isUnder(name, "invalid")) return fail<Addresses>(DNSLookupError("the name " + name + " does not exist"));
-  if (std::string why = objection(name); !why.empty()) return fail<Addresses>(DNSLookupError(why));
-  return impl_->resolve(name);
+  return Impl::begin(std::make_shared<Impl::Collecting>(*impl_, name, where));
 }
 
-Deferred<Addresses> Reactor::resolve(const std::string& name) {
+Deferred<void> DNSResolver::resolveHostName(const std::string& name, UniqueFunction<void(Addresses)> found,
+                                            std::source_location where) {
+  if (impl_->known(name)) return NameResolver::resolveHostName(name, std::move(found), where);
+  return Impl::begin(std::make_shared<Impl::Streaming>(*impl_, name, std::move(found), where));
+}
+
+Deferred<void> NameResolver::resolveHostName(const std::string& name, UniqueFunction<void(Addresses)> found,
+                                             std::source_location where) {
+  return resolve(name, where)
+      .addCallback([found = std::move(found)](Addresses addresses) mutable { found(std::move(addresses)); }, where);
+}
+
+Deferred<Addresses> Reactor::resolve(const std::string& name, std::source_location where) {
+  const auto names = impl_->nameResolver();
+  return names->resolve(name, where);
+}
+
+Deferred<void> Reactor::resolveHostName(const std::string& name, UniqueFunction<void(Addresses)> found,
+                                        std::source_location where) {
+  const auto names = impl_->nameResolver();
+  return names->resolveHostName(name, std::move(found), where);
+}
+
+void Reactor::installNameResolver(std::shared_ptr<NameResolver> resolver) {
   impl_->checkUsable();
-  if (!impl_->names) impl_->names = std::make_unique<DNSResolver>(*this);
-  return impl_->names->resolve(name);
+  std::swap(impl_->names, resolver);
+}
+
+std::shared_ptr<NameResolver> detail::ReactorImpl::nameResolver() {
+  checkUsable();
+  if (!names) names = std::make_shared<DNSResolver>(reactor);
+  return names;
 }
 
 }  // namespace torsion

@@ -125,7 +125,13 @@ class Factory {
 
   /// Called by ports and connectors; count users and call startFactory and stopFactory.
   void doStart() {
-    if (numPorts_++ == 0) startFactory();
+    if (numPorts_++ > 0) return;
+    try {
+      startFactory();
+    } catch (...) {
+      --numPorts_;
+      throw;
+    }
   }
   void doStop() {
     if (numPorts_ > 0 && --numPorts_ == 0) stopFactory();

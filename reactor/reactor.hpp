@@ -92,10 +92,10 @@ class Reactor final : public NetworkReactor,
   /// Sets the greatest number of threads of the pool.
   void suggestThreadPoolSize(std::size_t threads);
 
-  std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory, int backlog = 50,
+  std::shared_ptr<ListeningPort> listenTCP(PortNumber port, std::shared_ptr<Factory> factory, int backlog = 50,
                                            const std::string& interface = "",
                                            std::source_location where = std::source_location::current()) override;
-  std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
+  std::shared_ptr<Connector> connectTCP(const std::string& host, PortNumber port,
                                         std::shared_ptr<ClientFactory> factory,
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "",
@@ -106,11 +106,11 @@ class Reactor final : public NetworkReactor,
   std::shared_ptr<Connector> connectUNIX(const std::string& address, std::shared_ptr<ClientFactory> factory,
                                          Duration timeout = std::chrono::seconds(30), bool checkPID = false,
                                          std::source_location where = std::source_location::current()) override;
-  std::shared_ptr<DatagramTransport> listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
+  std::shared_ptr<DatagramTransport> listenUDP(PortNumber port, std::shared_ptr<DatagramProtocol> protocol,
                                                const std::string& interface = "", std::size_t maxPacketSize = 8192,
                                                std::source_location where = std::source_location::current()) override;
   std::shared_ptr<DatagramTransport> listenMulticast(
-      std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
+      PortNumber port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
       std::size_t maxPacketSize = 8192, bool listenMultiple = false,
       std::source_location where = std::source_location::current()) override;
   std::shared_ptr<DatagramTransport> adoptDatagramPort(
@@ -121,16 +121,21 @@ class Reactor final : public NetworkReactor,
   std::shared_ptr<Protocol> adoptStreamConnection(
       int fd, int family, std::shared_ptr<Factory> factory,
       std::source_location where = std::source_location::current()) override;
-  std::shared_ptr<ListeningPort> listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
-                                           const TLSOptions& options, int backlog = 50,
-                                           const std::string& interface = "",
+  std::shared_ptr<ListeningPort> listenSSL(PortNumber port, std::shared_ptr<Factory> factory, const TLSOptions& options,
+                                           int backlog = 50, const std::string& interface = "",
                                            std::source_location where = std::source_location::current()) override;
-  std::shared_ptr<Connector> connectSSL(const std::string& host, std::uint16_t port,
+  std::shared_ptr<Connector> connectSSL(const std::string& host, PortNumber port,
                                         std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "",
                                         std::source_location where = std::source_location::current()) override;
-  Deferred<std::vector<Address>> resolve(const std::string& name) override;
+  Deferred<Addresses> resolve(const std::string& name,
+                              std::source_location where = std::source_location::current()) override;
+  Deferred<void> resolveHostName(const std::string& name, UniqueFunction<void(Addresses)> found,
+                                 std::source_location where = std::source_location::current()) override;
+  /// Asks `resolver` from now on, also for the names that connectTCP() and endpoints are given; null: a DNSResolver, as
+  /// at first. Keeps it.
+  void installNameResolver(std::shared_ptr<NameResolver> resolver);
 
   /// From now on, and until it is removed, reader->doRead() is called each turn in which its descriptor can be read (of
   /// a file: each turn). Harmless when repeated; another reader of the descriptor is a std::logic_error. Throws

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include <reactor/detail/name_files.hpp>
 #include <reactor/detail/reactor_impl.hpp>
 #include <reactor/detail/socket_address.hpp>
 #include <reactor/detail/stream_connection.hpp>
@@ -97,9 +98,12 @@ class TCPConnector final : public StreamConnector {
  private:
   void begin(Attempt& attempt) override {
     if (const auto address = socketAddress(host_, port_)) return connectTo(attempt, *address);
-    attempt.waitFor(attempt.reactor().reactor.resolve(host_).addCallbacks(
-        [this, at = Ref(attempt)](const std::vector<Address>& addresses) { resolved(*at.get(), addresses); },
-        [at = Ref(attempt)](const Failure& failure) { at->failLater(failure); }));
+    attempt.waitFor(
+        attempt.reactor()
+            .reactor.resolve(host_, attempt.where())
+            .addCallbacks(
+                [this, at = Ref(attempt)](const std::vector<Address>& addresses) { resolved(*at.get(), addresses); },
+                [at = Ref(attempt)](const Failure& failure) { at->failLater(failure); }, attempt.where()));
   }
 
   void resolved(Attempt& attempt, const std::vector<Address>& addresses) {
@@ -113,7 +117,7 @@ class TCPConnector final : public StreamConnector {
     UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return attempt.failLater(attempt.failureFor(errno));
     if (!bindAddress_.empty()) {
-      const auto local = socketAddress(bindAddress_, 0);
+      const auto local = socketAddress(interfaceAddress(bindAddress_), 0);
       if (!local || ::bind(fd.get(), local->data(), local->size) < 0) {
         const int error = local ? errno : EADDRNOTAVAIL;
         return attempt.failLater(ConnectBindError("connecting to " + torsion::describe(getDestination()) + " from " +
@@ -153,11 +157,12 @@ Ref<StreamConnection> makeTCPConnection(ReactorImpl& reactor, UniqueFd fd, Addre
 
 }  // namespace detail
 
-std::shared_ptr<ListeningPort> Reactor::listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory, int backlog,
+std::shared_ptr<ListeningPort> Reactor::listenTCP(PortNumber port, std::shared_ptr<Factory> factory, int backlog,
                                                   const std::string& interface, std::source_location where) {
   using namespace detail;
   impl_->checkUsable();
-  const auto address = socketAddress(interface.empty() ? "0.0.0.0" : interface, port);
+  require(factory, "listenTCP: there is no factory");
+  const auto address = socketAddress(interface.empty() ? "0.0.0.0" : interfaceAddress(interface), port);
   if (!address) throw CannotListenError(interface, port, EADDRNOTAVAIL);
   UniqueFd fd(::socket(address->family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   // Accepted connections inherit TCP_NODELAY. What is written during a turn leaves in one piece, so that waiting for
@@ -173,7 +178,7 @@ std::shared_ptr<ListeningPort> Reactor::listenTCP(std::uint16_t port, std::share
   return listening;
 }
 
-std::shared_ptr<Connector> Reactor::connectTCP(const std::string& host, std::uint16_t port,
+std::shared_ptr<Connector> Reactor::connectTCP(const std::string& host, PortNumber port,
                                                std::shared_ptr<ClientFactory> factory, Duration timeout,
                                                const std::string& bindAddress, std::source_location where) {
   impl_->checkUsable();

@@ -817,13 +817,13 @@ TLSOptions selectServerTLS(TLSOptions otherwise, std::map<std::string, TLSOption
   });
 }
 
-std::shared_ptr<ListeningPort> Reactor::listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
+std::shared_ptr<ListeningPort> Reactor::listenSSL(PortNumber port, std::shared_ptr<Factory> factory,
                                                   const TLSOptions& options, int backlog, const std::string& interface,
                                                   std::source_location where) {
   return listenTCP(port, tlsFactory(options, std::move(factory), *this), backlog, interface, where);
 }
 
-std::shared_ptr<Connector> Reactor::connectSSL(const std::string& host, std::uint16_t port,
+std::shared_ptr<Connector> Reactor::connectSSL(const std::string& host, PortNumber port,
                                                std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
                                                Duration timeout, const std::string& bindAddress,
                                                std::source_location where) {

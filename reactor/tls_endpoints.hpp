@@ -18,7 +18,7 @@ namespace torsion {
 ///   SSL4ServerEndpoint(443, optionsForServerTLS({.certificate = "server.pem"})).listen(factory);
 class SSL4ServerEndpoint final : public StreamServerEndpoint {
  public:
-  SSL4ServerEndpoint(std::uint16_t port, TLSOptions options, std::string interface = {},
+  SSL4ServerEndpoint(PortNumber port, TLSOptions options, std::string interface = {},
                      NetworkReactor& reactor = torsion::reactor(), int backlog = 50)
       : reactor_(reactor), tcp_(port, std::move(interface), reactor, backlog), options_(std::move(options)) {}
   Deferred<std::shared_ptr<ListeningPort>> listen(
@@ -36,7 +36,7 @@ class SSL4ServerEndpoint final : public StreamServerEndpoint {
 /// fires before the handshake: a VerifyError arrives at connectionLost.
 class SSL4ClientEndpoint final : public StreamClientEndpoint {
  public:
-  SSL4ClientEndpoint(std::string host, std::uint16_t port, TLSOptions options,
+  SSL4ClientEndpoint(std::string host, PortNumber port, TLSOptions options,
                      NetworkReactor& reactor = torsion::reactor(), Duration timeout = std::chrono::seconds(30),
                      std::string bindAddress = {})
       : wrapped_(wrapClientTLS(

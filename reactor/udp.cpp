@@ -36,7 +36,7 @@ class InertDatagramTransport final : public DatagramTransport {
  public:
   void write(std::string_view, const Address&) override {}
   void write(std::string_view) override {}
-  void connect(const std::string&, std::uint16_t) override {}
+  void connect(const std::string&, PortNumber) override {}
   void setBroadcastAllowed(bool) override {}
   bool getBroadcastAllowed() const override { return false; }
   Deferred<void> joinGroup(const std::string& group, const std::string&) override { return noPort(group); }
@@ -181,7 +181,7 @@ class UDPPort final : public DatagramTransport,
     if (!connectedTo_) throw std::logic_error("a datagram without an address: give it one, or connect() the port");
     send(data, nullptr, 0);
   }
-  void connect(const std::string& host, std::uint16_t port) override {
+  void connect(const std::string& host, PortNumber port) override {
     if (!fd_) return;
     if (connectedTo_) throw std::logic_error("connect: the port is connected already; listen on another one");
     const SocketAddress to = parse(host, port, family_, "connecting to " + host);
@@ -440,15 +440,14 @@ std::shared_ptr<DatagramTransport> listen(ReactorImpl& reactor, std::uint16_t po
 }  // namespace
 }  // namespace detail
 
-std::shared_ptr<DatagramTransport> Reactor::listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
+std::shared_ptr<DatagramTransport> Reactor::listenUDP(PortNumber port, std::shared_ptr<DatagramProtocol> protocol,
                                                       const std::string& interface, std::size_t maxPacketSize,
                                                       std::source_location where) {
   detail::require(protocol, "listenUDP: there is no protocol");
   return detail::listen(*impl_, port, *protocol, interface, maxPacketSize, false, where);
 }
 
-std::shared_ptr<DatagramTransport> Reactor::listenMulticast(std::uint16_t port,
-                                                            std::shared_ptr<DatagramProtocol> protocol,
+std::shared_ptr<DatagramTransport> Reactor::listenMulticast(PortNumber port, std::shared_ptr<DatagramProtocol> protocol,
                                                             const std::string& interface, std::size_t maxPacketSize,
                                                             bool listenMultiple, std::source_location where) {
   detail::require(protocol, "listenMulticast: there is no protocol");

@@ -41,7 +41,7 @@ class DatagramTransport : public ListeningPort {
   virtual void write(std::string_view data) = 0;
   /// From now on sends to this address and receives from it alone, and the protocol hears when nobody listens there:
   /// connectionRefused(). Once in a port's life (std::logic_error). Throws InvalidAddressError for a name.
-  virtual void connect(const std::string& host, std::uint16_t port) = 0;
+  virtual void connect(const std::string& host, PortNumber port) = 0;
 
   /// Whether the port may send to broadcast addresses; false until allowed.
   virtual void setBroadcastAllowed(bool allowed) = 0;
@@ -140,12 +140,12 @@ class UDP {
   /// Receives on `port` (0: one that the system chooses) of `interface` (an address; empty: all of IPv4; "::": all).
   /// Throws CannotListenError, and InvalidAddressError for a name. `maxPacketSize`, in bytes: longer datagrams are cut.
   virtual std::shared_ptr<DatagramTransport> listenUDP(
-      std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
+      PortNumber port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
       std::size_t maxPacketSize = 8192, std::source_location where = std::source_location::current()) = 0;
   /// As listenUDP. `listenMultiple`: other programs (and ports) that say so too may listen there at the same time; each
   /// of them receives every multicast datagram, and one of them any other.
   virtual std::shared_ptr<DatagramTransport> listenMulticast(
-      std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
+      PortNumber port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
       std::size_t maxPacketSize = 8192, bool listenMultiple = false,
       std::source_location where = std::source_location::current()) = 0;
   /// As listenUDP, on a bound socket that the caller made or was given: `fd`, of `family` AF_INET or AF_INET6. The port

@@ -26,7 +26,6 @@
 #include <reactor/detail/stream_buffers.hpp>
 #include <reactor/detail/system_events.hpp>
 #include <reactor/detail/timer_queue.hpp>
-#include <reactor/names.hpp>
 #include <reactor/reactor.hpp>
 
 namespace torsion {
@@ -124,6 +123,9 @@ struct ReactorImpl {
   /// Takes all that is on the list off it, and ends it.
   void disconnectAll();
 
+  /// Whom the reactor asks for names.
+  std::shared_ptr<NameResolver> nameResolver();
+
   void callFromThread(UniqueFunction<void()> f);
   ThreadPool& getThreadPool();
   void suggestThreadPoolSize(std::size_t threads);
@@ -131,7 +133,7 @@ struct ReactorImpl {
   void endThreadPool();
 
   StreamBuffers buffers;
-  std::unique_ptr<DNSResolver> names;          // once one has been looked up
+  std::shared_ptr<NameResolver> names;         // once one has been looked up, or it was installed
   std::unique_ptr<DescriptorSet> descriptors;  // once one has been added
   std::unique_ptr<Cooperator> cooperator;      // once it was given a task
   /// For handles that may outlive the reactor.

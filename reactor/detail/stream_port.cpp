@@ -30,11 +30,14 @@ UniqueFd openReserve() {
 }  // namespace
 
 int StreamPort::start(UniqueFd fd) {
-  if (const int error = reactor_.poller.add(fd.get(), EPOLLIN, *this)) return error;
+  host_ = localAddress(fd.get());
+  factory_->doStart();  // may throw: nothing is watched yet
+  if (const int error = reactor_.poller.add(fd.get(), EPOLLIN, *this)) {
+    factory_->doStop();
+    return error;
+  }
   fd_ = std::move(fd);
-  host_ = localAddress(fd_.get());
   reserve_ = openReserve();
-  factory_->doStart();
   self_ = shared_from_this();
   return 0;
 }
@@ -100,7 +103,8 @@ void StreamPort::rest(int error) {
     shedding_ = true;
   }
   reactor_.poller.change(fd_.get(), 0, *this);
-  pause_ = reactor_.reactor.callLater(kAcceptPause, [this] { reactor_.poller.change(fd_.get(), EPOLLIN, *this); });
+  pause_ =
+      reactor_.reactor.callLater(kAcceptPause, [this] { reactor_.poller.change(fd_.get(), EPOLLIN, *this); }, where());
 }
 
 void StreamPort::serve(UniqueFd fd, const SocketAddress& peer) {

@@ -74,7 +74,7 @@ void FakeDatagramTransport::write(std::string_view data) {
   send(data, *connectedTo_);
 }
 
-void FakeDatagramTransport::connect(const std::string& host, std::uint16_t port) {
+void FakeDatagramTransport::connect(const std::string& host, PortNumber port) {
   if (closed_) return;
   if (connectedTo_) throw std::logic_error("connect: the port is connected already; listen on another one");
   const Address address = isIPv6Address(host) ? Address(IPv6Address{host, port}) : Address(IPv4Address{host, port});

@@ -53,7 +53,7 @@ class FakeDatagramTransport : public DatagramTransport {
 
   void write(std::string_view data, const Address& address) override;
   void write(std::string_view data) override;
-  void connect(const std::string& host, std::uint16_t port) override;
+  void connect(const std::string& host, PortNumber port) override;
   void setBroadcastAllowed(bool allowed) override { broadcastAllowed_ = allowed; }
   bool getBroadcastAllowed() const override { return broadcastAllowed_; }
   /// Fire at once. `group` must be an address: names are not looked up.

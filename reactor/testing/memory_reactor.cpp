@@ -406,17 +406,27 @@ std::uint16_t MemoryReactor::newPort() noexcept {
   return ++lastPort_;
 }
 
+// Its address; empty if it has none.
+std::string MemoryReactor::interfaceOf(const std::string& name) const {
+  if (name.empty()) return "0.0.0.0";
+  if (literal(name, 0).index() != 0) return name;
+  const auto found = names_.find(name);
+  return found == names_.end() || found->second.empty() ? std::string() : hostOf(found->second.front());
+}
+
 template <class Record>
 std::shared_ptr<ListeningPort> MemoryReactor::listenAt(Record record, std::shared_ptr<Factory> factory) {
   detail::require(factory, "a port was given no factory");
   checkListening();
+  const std::string interface = interfaceOf(record.interface);
+  if (interface.empty()) throw CannotListenError(record.interface, record.port, EADDRNOTAVAIL);
   if (record.port == 0) {
     do record.port = newPort();
-    while (isTaken(record.port, record.interface));
-  } else if (isTaken(record.port, record.interface)) {
+    while (isTaken(record.port, interface));
+  } else if (isTaken(record.port, interface)) {
     throw CannotListenError(record.interface, record.port, EADDRINUSE);
   }
-  const Address host = literal(record.interface.empty() ? "0.0.0.0" : record.interface, record.port);
+  const Address host = literal(interface, record.port);
   ports_.push_back(std::make_shared<Port>(*this, std::move(record), std::move(factory), host));
   return ports_.back();
 }
@@ -432,25 +442,24 @@ std::shared_ptr<Connector> MemoryReactor::connectTo(Record record, std::shared_p
   return attempt;
 }
 
-std::shared_ptr<ListeningPort> MemoryReactor::listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory,
-                                                        int backlog, const std::string& interface,
-                                                        std::source_location) {
+std::shared_ptr<ListeningPort> MemoryReactor::listenTCP(PortNumber port, std::shared_ptr<Factory> factory, int backlog,
+                                                        const std::string& interface, std::source_location) {
   return listenAt(TCPServer{port, factory, backlog, interface}, factory);
 }
 
-std::shared_ptr<Connector> MemoryReactor::connectTCP(const std::string& host, std::uint16_t port,
+std::shared_ptr<Connector> MemoryReactor::connectTCP(const std::string& host, PortNumber port,
                                                      std::shared_ptr<ClientFactory> factory, Duration timeout,
                                                      const std::string& bindAddress, std::source_location where) {
   return connectTo(TCPClient{host, port, factory, timeout, bindAddress, where}, factory);
 }
 
-std::shared_ptr<ListeningPort> MemoryReactor::listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
+std::shared_ptr<ListeningPort> MemoryReactor::listenSSL(PortNumber port, std::shared_ptr<Factory> factory,
                                                         const TLSOptions& options, int backlog,
                                                         const std::string& interface, std::source_location) {
   return listenAt(SSLServer{port, factory, options, backlog, interface}, tlsFactory(options, factory, *this));
 }
 
-std::shared_ptr<Connector> MemoryReactor::connectSSL(const std::string& host, std::uint16_t port,
+std::shared_ptr<Connector> MemoryReactor::connectSSL(const std::string& host, PortNumber port,
                                                      std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
                                                      Duration timeout, const std::string& bindAddress,
                                                      std::source_location where) {
@@ -549,14 +558,13 @@ std::shared_ptr<MemoryReactor::Datagrams> MemoryReactor::bind(UDPPort record, bo
   return port;
 }
 
-std::shared_ptr<DatagramTransport> MemoryReactor::listenUDP(std::uint16_t port,
-                                                            std::shared_ptr<DatagramProtocol> protocol,
+std::shared_ptr<DatagramTransport> MemoryReactor::listenUDP(PortNumber port, std::shared_ptr<DatagramProtocol> protocol,
                                                             const std::string& interface, std::size_t maxPacketSize,
                                                             std::source_location where) {
   return bind({port, std::move(protocol), interface, maxPacketSize, nullptr, where}, false);
 }
 
-std::shared_ptr<DatagramTransport> MemoryReactor::listenMulticast(std::uint16_t port,
+std::shared_ptr<DatagramTransport> MemoryReactor::listenMulticast(PortNumber port,
                                                                   std::shared_ptr<DatagramProtocol> protocol,
                                                                   const std::string& interface,
                                                                   std::size_t maxPacketSize, bool listenMultiple,
@@ -622,11 +630,11 @@ bool MemoryReactor::deliverDatagrams() {
 
 // ---- names
 
-Deferred<std::vector<Address>> MemoryReactor::resolve(const std::string& name) {
-  if (const Address address = literal(name, 0); address.index() != 0) return succeed(std::vector{address});
-  if (auto found = names_.find(name); found != names_.end()) return succeed(found->second);
+Deferred<std::vector<Address>> MemoryReactor::resolve(const std::string& name, std::source_location where) {
+  if (const Address address = literal(name, 0); address.index() != 0) return succeed(std::vector{address}, where);
+  if (auto found = names_.find(name); found != names_.end()) return succeed(found->second, where);
   return torsion::fail<std::vector<Address>>(
-      DNSLookupError("MemoryReactor: no address for \"" + name + "\": addName() was not told of one"));
+      DNSLookupError("MemoryReactor: no address for \"" + name + "\": addName() was not told of one"), where);
 }
 
 void MemoryReactor::addName(const std::string& name, const std::vector<std::string>& addresses) {

@@ -124,12 +124,13 @@ class MemoryReactor : public NetworkReactor,
   /// connect.
   std::vector<DelayedCall> getDelayedCalls() const;
 
-  /// Port 0 gives a free one, from 49152 up. Throws CannotListenError for a port that is taken.
-  std::shared_ptr<ListeningPort> listenTCP(std::uint16_t port, std::shared_ptr<Factory> factory, int backlog = 50,
+  /// Port 0 gives a free one, from 49152 up; `interface` may be a name of addName(). Throws CannotListenError for a
+  /// port that is taken.
+  std::shared_ptr<ListeningPort> listenTCP(PortNumber port, std::shared_ptr<Factory> factory, int backlog = 50,
                                            const std::string& interface = "",
                                            std::source_location where = std::source_location::current()) override;
   /// The attempt waits for flush(), succeedOnce() or failOnce(); advance() past `timeout` fails it.
-  std::shared_ptr<Connector> connectTCP(const std::string& host, std::uint16_t port,
+  std::shared_ptr<Connector> connectTCP(const std::string& host, PortNumber port,
                                         std::shared_ptr<ClientFactory> factory,
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "",
@@ -142,22 +143,21 @@ class MemoryReactor : public NetworkReactor,
                                          Duration timeout = std::chrono::seconds(30), bool checkPID = false,
                                          std::source_location where = std::source_location::current()) override;
   /// With TLS in memory.
-  std::shared_ptr<ListeningPort> listenSSL(std::uint16_t port, std::shared_ptr<Factory> factory,
-                                           const TLSOptions& options, int backlog = 50,
-                                           const std::string& interface = "",
+  std::shared_ptr<ListeningPort> listenSSL(PortNumber port, std::shared_ptr<Factory> factory, const TLSOptions& options,
+                                           int backlog = 50, const std::string& interface = "",
                                            std::source_location where = std::source_location::current()) override;
-  std::shared_ptr<Connector> connectSSL(const std::string& host, std::uint16_t port,
+  std::shared_ptr<Connector> connectSSL(const std::string& host, PortNumber port,
                                         std::shared_ptr<ClientFactory> factory, const TLSOptions& options,
                                         Duration timeout = std::chrono::seconds(30),
                                         const std::string& bindAddress = "",
                                         std::source_location where = std::source_location::current()) override;
   /// flush() takes datagrams to the ports of this reactor that they are addressed to, and to the members of multicast
   /// groups; to any other address they are only recorded: udpPorts()[i].transport->written().
-  std::shared_ptr<DatagramTransport> listenUDP(std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol,
+  std::shared_ptr<DatagramTransport> listenUDP(PortNumber port, std::shared_ptr<DatagramProtocol> protocol,
                                                const std::string& interface = "", std::size_t maxPacketSize = 8192,
                                                std::source_location where = std::source_location::current()) override;
   std::shared_ptr<DatagramTransport> listenMulticast(
-      std::uint16_t port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
+      PortNumber port, std::shared_ptr<DatagramProtocol> protocol, const std::string& interface = "",
       std::size_t maxPacketSize = 8192, bool listenMultiple = false,
       std::source_location where = std::source_location::current()) override;
   /// Adopted descriptors are recorded and not used. A port is at a free number of all interfaces, or at a name of the
@@ -184,7 +184,8 @@ class MemoryReactor : public NetworkReactor,
   std::size_t triggers(Phase phase, SystemEvent event) const;
 
   /// Has fired already: with the addresses given to addName, or DNSLookupError. "localhost" is known.
-  Deferred<std::vector<Address>> resolve(const std::string& name) override;
+  Deferred<Addresses> resolve(const std::string& name,
+                              std::source_location where = std::source_location::current()) override;
   /// Says what `name` resolves to: IPv4 or IPv6 addresses, in the order to try them.
   void addName(const std::string& name, const std::vector<std::string>& addresses);
 
@@ -242,6 +243,7 @@ class MemoryReactor : public NetworkReactor,
   Address lookUp(const Attempt& attempt) const;
   Failure refusal(const Attempt& attempt, const Address& to) const;
   Port* portFor(const Attempt& attempt, const Address& to) const;
+  std::string interfaceOf(const std::string& name) const;
   bool isTaken(std::uint16_t port, const std::string& interface) const;
   bool isBound(std::uint16_t port, const std::string& interface, bool multiple) const;
   std::uint16_t newPort() noexcept;

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -15,6 +16,7 @@
 #include <reactor/testing/assertions.hpp>
 #include <reactor/testing/log_capture.hpp>
 #include <reactor/testing/memory_reactor.hpp>
+#include <test/support/made_at.hpp>
 #include <test/support/process.hpp>
 
 using namespace torsion;
@@ -150,6 +152,134 @@ TEST_CASE("an endpoint starts and stops the factory, and may be used twice and b
   two->transport().loseConnection();
   reactor.flush();
   CHECK(factory->stopped == 1);
+}
+
+namespace {
+
+struct Watched : Factory {
+  Connected buildProtocol(const Address&) override {
+    if (onBuild) onBuild();
+    return protocol = std::make_shared<Told>(*this);
+  }
+  void startFactory() override {
+    if (onStart) onStart();
+  }
+  void stopFactory() override {
+    ++stopped;
+    if (onStop) onStop();
+  }
+  struct Told : AccumulatingProtocol {
+    explicit Told(Watched& factory) : factory(factory) {}
+    void connectionMade() override {
+      AccumulatingProtocol::connectionMade();
+      if (factory.onMade) factory.onMade();
+    }
+    Watched& factory;
+  };
+  std::function<void()> onBuild, onStart, onStop, onMade;
+  std::shared_ptr<AccumulatingProtocol> protocol;
+  int stopped = 0;
+};
+
+}  // namespace
+
+TEST_CASE("an endpoint's Deferred that is cancelled by its factory or protocol fails, and the connection is closed") {
+  auto factory = std::make_shared<Watched>();
+  auto server = std::make_shared<AccumulatingProtocol>();
+  Canceller canceller;
+  SUBCASE("in buildProtocol") {
+    factory->onBuild = [&] { canceller.cancel(); };
+  }
+  SUBCASE("in connectionMade") {
+    factory->onMade = [&] { canceller.cancel(); };
+  }
+  SUBCASE("in buildProtocol, which throws then") {
+    factory->onBuild = [&] {
+      canceller.cancel();
+      throw std::range_error("no");
+    };
+  }
+  const auto cancelled = [&](StreamClientEndpoint& endpoint, auto run) {
+    Outcome outcome;
+    auto d = endpoint.connect(factory);
+    canceller = d.canceller();
+    auto watched = watch(std::move(d), outcome);
+    run();
+    REQUIRE(outcome.failure);
+    CHECK(outcome.failure->check<ConnectingCancelledError>());
+    CHECK(factory->stopped == 1);
+  };
+  LogCapture logged;
+  {
+    Reactor reactor;
+    auto port = reactor.listenTCP(0, makeFactory([&] { return server; }), 50, "127.0.0.1");
+    TCP4ClientEndpoint endpoint("127.0.0.1", std::get<IPv4Address>(port->getHost()).port, reactor);
+    cancelled(endpoint, [&] {
+      while (!server->closed() || factory->stopped == 0) reactor.iterate(1s);
+    });
+  }
+  factory->stopped = 0;
+  MemoryReactor memory;
+  memory.addName("example.com", {"10.0.0.5"});
+  server = std::make_shared<AccumulatingProtocol>();
+  memory.listenTCP(80, makeFactory([&] { return server; }));
+  HostnameEndpoint endpoint("example.com", 80, memory);
+  cancelled(endpoint, [&] { memory.flush(); });
+  CHECK(memory.connections().empty());
+}
+
+TEST_CASE("what startFactory throws fails the Deferred") {
+  auto factory = std::make_shared<Watched>();
+  factory->onStart = [] { throw std::range_error("no"); };
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"10.0.0.1", "10.0.0.2"});
+  failureResultOf<std::range_error>(TCP4ClientEndpoint("10.0.0.5", 80, reactor).connect(factory));
+  failureResultOf<std::range_error>(HostnameEndpoint("example.com", 80, reactor).connect(factory));
+  CHECK(reactor.getDelayedCalls().empty());
+  failureResultOf<std::range_error>(TCP4ServerEndpoint(80, "", reactor).listen(factory));
+}
+
+TEST_CASE("a factory may cancel its endpoint's Deferred in stopFactory, and destroy the endpoint in buildProtocol") {
+  MemoryReactor reactor;
+  reactor.addName("example.com", {"10.0.0.1"});
+  reactor.listenTCP(80, accumulating());
+  auto factory = std::make_shared<Watched>();
+  std::optional<HostnameEndpoint> endpoint(std::in_place, "example.com", 80, reactor);
+  factory->onBuild = [&] { endpoint.reset(); };
+  Canceller canceller;
+  Outcome outcome;
+  auto d = endpoint->connect(factory);
+  canceller = d.canceller();
+  auto watched = watch(std::move(d), outcome);
+  SUBCASE("it connects") {
+    reactor.flush();
+    CHECK_FALSE(endpoint);
+    CHECK(outcome.protocol == factory->protocol);
+  }
+  SUBCASE("it is refused") {
+    factory->onStop = [&] { canceller.cancel(); };
+    reactor.failOnce();
+    CHECK(outcome.failure->check<ConnectionRefusedError>());
+    CHECK(factory->stopped == 1);
+  }
+  factory->onStop = nullptr;
+}
+
+TEST_CASE("a null factory, and a port that does not fit, are refused at the call") {
+  MemoryReactor reactor;
+  TCP4ClientEndpoint client("10.0.0.5", 80, reactor);
+  CHECK_THROWS_AS(client.connect(nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(connectProtocol(client, std::shared_ptr<Protocol>()), std::invalid_argument);
+  CHECK_THROWS_AS(HostnameEndpoint("example.com", 80, reactor).connect(nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(TCP6ClientEndpoint("example.com", 80, reactor).connect(nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(UNIXClientEndpoint("/run/x", reactor).connect(nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(TCP4ServerEndpoint(80, "", reactor).listen(nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(TCP6ServerEndpoint(80, "localhost", reactor).listen(nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(UNIXServerEndpoint("/run/x", reactor).listen(nullptr), std::invalid_argument);
+  const int tooMuch = std::stoi("99999");
+  CHECK_THROWS_AS(TCP4ClientEndpoint("10.0.0.5", tooMuch, reactor), std::invalid_argument);
+  CHECK_THROWS_AS(HostnameEndpoint("example.com", -1, reactor), std::invalid_argument);
+  CHECK_THROWS_AS(TCP6ServerEndpoint(tooMuch, "::", reactor), std::invalid_argument);
 }
 
 TEST_CASE("connectProtocol gives the very protocol, with its type") {
@@ -299,6 +429,176 @@ TEST_CASE("HostnameEndpoint: a factory that refuses one address is asked again f
   reactor.flush();
   CHECK(successResultOf(d)->connected());
   CHECK(asked == 2);
+}
+
+namespace {
+
+// One whose name server is the test.
+class AskedReactor final : public MemoryReactor {
+ public:
+  Deferred<void> resolveHostName(const std::string& name, UniqueFunction<void(Addresses)> found,
+                                 std::source_location where) override {
+    asked_ = name;
+    found_ = std::move(found);
+    return result_.emplace(where).deferred();
+  }
+  void found(const std::vector<std::string>& addresses) {
+    Addresses all;
+    for (const auto& address : addresses) {
+      all.push_back(isIPAddress(address) ? Address(IPv4Address(address)) : Address(IPv6Address(address)));
+    }
+    found_(std::move(all));
+  }
+  const Resolver<void>& lookUp() const { return *result_; }
+
+ private:
+  std::string asked_;
+  UniqueFunction<void(Addresses)> found_;
+  std::optional<Resolver<void>> result_;
+};
+
+}  // namespace
+
+TEST_CASE("HostnameEndpoint begins with what is found first; what is found later joins in its turn") {
+  AskedReactor reactor;
+  Outcome outcome;
+  auto d = watch(HostnameEndpoint("example.com", 80, reactor).connect(accumulating()), outcome);
+  CHECK(hostsTried(reactor).empty());
+  reactor.found({"10.0.0.1", "10.0.0.2"});
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.1"});
+  reactor.advance(100ms);
+  reactor.found({"fd00::1", "fd00::2"});
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.1"});
+  reactor.advance(150ms);
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.1", "fd00::1"});
+  reactor.lookUp().callback();
+  reactor.advance(250ms);
+  reactor.advance(250ms);
+  CHECK(hostsTried(reactor) == Hosts{"10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2"});
+  SUBCASE("one connects") {
+    reactor.listenTCP(80, accumulating(), 50, "fd00::2");
+    reactor.succeedOnce();
+    CHECK(outcome.protocol);
+  }
+  SUBCASE("all fail") {
+    while (reactor.failOnce()) {
+    }
+    CHECK(outcome.failure->check<ConnectionRefusedError>());
+  }
+  CHECK(reactor.getDelayedCalls().empty());
+}
+
+TEST_CASE("HostnameEndpoint: addresses found when none is left to try are tried at once, or in their turn") {
+  AskedReactor reactor;
+  Outcome outcome;
+  auto d = watch(HostnameEndpoint("example.com", 80, reactor).connect(accumulating()), outcome);
+  reactor.found({"10.0.0.1"});
+  SUBCASE("the first has failed") {
+    reactor.failOnce();
+    CHECK(outcome.pending());
+    reactor.found({"fd00::1"});
+    CHECK(hostsTried(reactor) == Hosts{"fd00::1"});
+    reactor.lookUp().callback();
+    reactor.failOnce();
+    CHECK(outcome.failure->check<ConnectionRefusedError>());
+  }
+  SUBCASE("the first has had its 250 ms") {
+    reactor.advance(300ms);
+    reactor.found({"fd00::1"});
+    reactor.advance(0ms);
+    CHECK(hostsTried(reactor) == Hosts{"10.0.0.1", "fd00::1"});
+  }
+  SUBCASE("the look-up ends without more") {
+    reactor.failOnce(NoRouteError("no route"));
+    CHECK(outcome.pending());
+    reactor.lookUp().callback();
+    CHECK(outcome.failure->check<NoRouteError>());
+  }
+}
+
+TEST_CASE("HostnameEndpoint: the limit of the look-up") {
+  AskedReactor reactor;
+  Outcome outcome;
+  auto d = watch(HostnameEndpoint("example.com", 80, reactor, 7s).connect(accumulating()), outcome);
+  SUBCASE("nothing was found") {
+    reactor.advance(7s);
+    CHECK(outcome.failure->check<ConnectTimeoutError>());
+    CHECK(reactor.lookUp().called());  // cancelled
+  }
+  SUBCASE("something was: it does without the rest") {
+    reactor.found({"10.0.0.1"});
+    reactor.failOnce();
+    CHECK(outcome.pending());
+    reactor.advance(7s);
+    CHECK(reactor.lookUp().called());
+    CHECK(outcome.failure->check<ConnectionRefusedError>());
+  }
+  SUBCASE("it fails") {
+    reactor.lookUp().errback(DNSLookupError("no such name"));
+    CHECK(outcome.failure->check<DNSLookupError>());
+  }
+  SUBCASE("cancelled") {
+    d.cancel();
+    CHECK(reactor.lookUp().called());
+    CHECK(outcome.failure->check<ConnectingCancelledError>());
+  }
+  CHECK(reactor.getDelayedCalls().empty());
+}
+
+TEST_CASE("TCP6ClientEndpoint waits for an IPv6 address") {
+  AskedReactor reactor;
+  Outcome outcome;
+  auto d = watch(TCP6ClientEndpoint("example.com", 80, reactor).connect(accumulating()), outcome);
+  reactor.found({"10.0.0.1"});
+  CHECK(hostsTried(reactor).empty());
+  SUBCASE("there is one") {
+    reactor.found({"fd00::1"});
+    CHECK(hostsTried(reactor) == Hosts{"fd00::1"});
+  }
+  SUBCASE("there is none") {
+    reactor.lookUp().callback();
+    CHECK(outcome.failure->check<DNSLookupError>());
+    CHECK(outcome.failure->getErrorMessage().find("example.com has no IPv6 address") != std::string::npos);
+  }
+}
+
+TEST_CASE("server endpoints listen at names: of its own family, where it has one") {
+  MemoryReactor reactor;
+  reactor.addName("here", {"10.0.0.2", "fd00::2"});
+  reactor.addName("old", {"10.0.0.3"});
+  CHECK(successResultOf(TCP4ServerEndpoint(80, "here", reactor).listen(accumulating()))->getHost() ==
+        Address(IPv4Address{"10.0.0.2", 80}));
+  CHECK(successResultOf(TCP6ServerEndpoint(80, "here", reactor).listen(accumulating()))->getHost() ==
+        Address(IPv6Address{"fd00::2", 80}));
+  failureResultOf<CannotListenError>(TCP6ServerEndpoint(80, "old", reactor).listen(accumulating()));
+  failureResultOf<CannotListenError>(TCP6ServerEndpoint(80, "nowhere", reactor).listen(accumulating()));
+  failureResultOf<CannotListenError>(TCP4ServerEndpoint(80, "nowhere", reactor).listen(accumulating()));
+}
+
+TEST_CASE("reports of endpoints' failures name the user's line") {
+  MemoryReactor r;
+  test::MadeAt made;
+  const auto check = [&](auto start) {
+    const std::string place = start();
+    r.flush();
+    CHECK(made.flush() == Hosts{place});
+  };
+  constexpr auto here = test::MadeAt::placeOf;
+  const auto f = accumulating();
+  TCP4ClientEndpoint v4("10.0.0.1", 1, r);
+  TCP6ClientEndpoint v6("fd00::1", 1, r), v6Name("x.example", 1, r);
+  HostnameEndpoint name("x.example", 1, r);
+  UNIXClientEndpoint path("/run/x", r);
+  TCP4ServerEndpoint v4Server(1, "x.example", r);
+  TCP6ServerEndpoint v6Server(1, "x.example", r);
+  check([&] { return v4.connect(f), here(std::source_location::current()); });
+  check([&] { return v6.connect(f), here(std::source_location::current()); });
+  check([&] { return v6Name.connect(f), here(std::source_location::current()); });
+  check([&] { return name.connect(f), here(std::source_location::current()); });
+  check([&] { return path.connect(f), here(std::source_location::current()); });
+  check([&] { return v4Server.listen(f), here(std::source_location::current()); });
+  check([&] { return v6Server.listen(f), here(std::source_location::current()); });
+  check([&] { return connectProtocol(v4, std::make_shared<Protocol>()), here(std::source_location::current()); });
 }
 
 TEST_CASE("endpoints over real sockets") {

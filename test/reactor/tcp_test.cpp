@@ -601,6 +601,66 @@ TEST_CASE("a port that is taken, or an address that is not ours: CannotListenErr
   CHECK(log == Log{"f startFactory"});
 }
 
+TEST_CASE("a port listens at a name's address; a name that is none is told so") {
+  Reactor reactor;
+  const auto factory = makeFactory([] { return std::shared_ptr<Protocol>(); });
+  auto port = reactor.listenTCP(0, factory, 50, "localhost");
+  CHECK(std::get<IPv4Address>(port->getHost()).host == "127.0.0.1");
+  for (const char* none : {"no-such-name.invalid", "www.example.com", "a b"}) {
+    try {
+      reactor.listenTCP(80, factory, 50, none);
+      FAIL("it listens");
+    } catch (const CannotListenError& e) {
+      CHECK(e.interface == none);
+      CHECK(e.port == 80);
+      CHECK(std::string(e.what()).find("no address and no name of /etc/hosts") != std::string::npos);
+    }
+  }
+}
+
+TEST_CASE("a client may connect from a name's address") {
+  struct Client final : ClientFactory {
+    std::shared_ptr<Protocol> buildProtocol(const Address&) override {
+      connected = true;
+      return nullptr;
+    }
+    void clientConnectionFailed(Connector&, const Failure& reason) override { failure = reason; }
+    bool connected = false;
+    std::optional<Failure> failure;
+  };
+  Reactor reactor;
+  auto port = reactor.listenTCP(0, makeFactory([] { return std::shared_ptr<Protocol>(); }), 50, "127.0.0.1");
+  auto client = std::make_shared<Client>();
+  reactor.connectTCP("127.0.0.1", portOf(*port), client, 30s, "localhost");
+  runUntil(reactor, [&] { return client->connected; });
+  reactor.connectTCP("127.0.0.1", portOf(*port), client, 30s, "no-such-name.invalid");
+  runUntil(reactor, [&] { return client->failure.has_value(); });
+  CHECK(client->failure->check<ConnectBindError>());
+}
+
+TEST_CASE("ports that do not fit, and factories that are null, are refused at the call") {
+  Reactor reactor;
+  const auto factory = makeFactory([] { return std::shared_ptr<Protocol>(); });
+  Log log;
+  const auto client = std::make_shared<LoggingClientFactory>("cf", log, [] { return nullptr; });
+  CHECK_THROWS_AS(reactor.listenTCP(std::stoi("99999"), factory), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.listenTCP(-1, factory), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.connectTCP("127.0.0.1", std::stoi("99999"), client), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.listenTCP(0, nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.connectTCP("127.0.0.1", 1, nullptr), std::invalid_argument);
+}
+
+TEST_CASE("a limit without end does not overflow") {
+  Log log;
+  Reactor reactor;
+  auto port = reactor.listenTCP(0, makeFactory([] { return std::shared_ptr<Protocol>(); }), 50, "127.0.0.1");
+  auto factory = std::make_shared<LoggingClientFactory>("cf", log, [] { return nullptr; });
+  reactor.connectTCP("127.0.0.1", portOf(*port), factory, Duration::max());
+  runUntil(reactor, [&] { return factory->over; });
+  CHECK(log ==
+        Log{"cf startFactory", "cf startedConnecting", "cf buildProtocol", "cf lost ConnectionDone", "cf stopFactory"});
+}
+
 TEST_CASE("a factory starts with its first port and stops with its last; the port can be used again") {
   Log log;
   Reactor reactor;

@@ -678,7 +678,7 @@ TEST_CASE("a DatagramProtocol and a transport of a test's own, on the stack") {
   struct Fake final : DatagramTransport {
     void write(std::string_view data, const Address&) override { written += data; }
     void write(std::string_view data) override { written += data; }
-    void connect(const std::string&, std::uint16_t) override {}
+    void connect(const std::string&, PortNumber) override {}
     void setBroadcastAllowed(bool) override {}
     bool getBroadcastAllowed() const override { return false; }
     Deferred<void> joinGroup(const std::string&, const std::string&) override { return succeed(); }

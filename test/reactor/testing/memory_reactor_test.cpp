@@ -124,6 +124,23 @@ TEST_CASE("MemoryReactor::listenTCP: port 0 gives a free one; a taken one is ref
   reactor.listenTCP(80, factory, 50, "10.0.0.2");
 }
 
+TEST_CASE("MemoryReactor: a port's interface may be a name that it knows; ports and factories are checked") {
+  MemoryReactor reactor;
+  reactor.addName("here", {"10.0.0.2"});
+  auto factory = forProtocol<Echo>();
+  CHECK(reactor.listenTCP(80, factory, 50, "here")->getHost() == Address(IPv4Address{"10.0.0.2", 80}));
+  CHECK(reactor.listenTCP(80, factory, 50, "localhost")->getHost() == Address(IPv4Address{"127.0.0.1", 80}));
+  CHECK(reactor.tcpServers()[0].interface == "here");
+  CHECK_THROWS_AS(reactor.listenTCP(80, factory, 50, "10.0.0.2"), CannotListenError);
+  CHECK_THROWS_AS(reactor.listenTCP(80, factory, 50, "nowhere"), CannotListenError);
+  CHECK_THROWS_AS(reactor.listenTCP(std::stoi("99999"), factory), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.listenUDP(-1, std::make_shared<DatagramProtocol>()), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.listenTCP(80, nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.listenUNIX("/run/x", nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.connectTCP("here", 80, nullptr), std::invalid_argument);
+  CHECK_THROWS_AS(reactor.connectUNIX("/run/x", nullptr), std::invalid_argument);
+}
+
 TEST_CASE("MemoryReactor: nothing connects by itself; flush connects and exchanges until all is quiet") {
   MemoryReactor reactor;
   reactor.listenTCP(80, forProtocol<Echo>());
