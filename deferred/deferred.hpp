@@ -167,7 +167,8 @@ class Deferred {
  private:
   detail::Chain& head() const {
     detail::Chain& chain = this->chain();
-    if (!chain.firesItself() || chain.headType() != typeid(Stored)) detail::throwNotItself(chain);
+    // One that has been fired says so, whoever fires it.
+    if (!chain.called() && (!chain.firesItself() || chain.headType() != typeid(Stored))) detail::throwNotItself(chain);
     return chain;
   }
 

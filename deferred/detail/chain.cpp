@@ -316,6 +316,7 @@ void Chain::moveResultTo(Chain& other) noexcept {
   }
   other.state_ = state_;
   state_ = State::taken;
+  handedOn_ = true;
 }
 
 void Chain::refuseFire() {
@@ -563,7 +564,9 @@ void Chain::stopWaiting() noexcept {
 void Chain::takeResultOf(Owner inner) {
   if (inner.get() == this) throw std::logic_error("a callback returned the Deferred that it is a callback of");
   inner->breakIfHopeless();
-  if (inner->idle()) {
+  // One whose result went to another chain before has nothing left to wait for (as in Twisted).
+  const bool nothingLeft = inner->handedOn_ && inner->state_ == State::taken;
+  if (inner->idle() || (nothingLeft && inner->called_ && !inner->paused_ && !inner->running_)) {
     inner->moveResultTo(*this);
     return;
   }

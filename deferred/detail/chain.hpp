@@ -521,6 +521,7 @@ class Chain {
   bool ownsWaitedFor_ = false;
   bool waitedFor_ = false;  // a chain waits for this one, or has done so
   bool firesItself_ = false;
+  bool handedOn_ = false;      // its result, to another chain
   std::uint32_t outside_ = 0;  // links on the heap
   Node* head_ = nullptr;
   Node* last_;  // while there is a first one

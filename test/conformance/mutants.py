@@ -36,7 +36,7 @@ MUTANTS = [
     ("cancel: fails a Deferred that its canceller has fired", CHAIN,
      "  if (chain->called_) return {};\n  chain->putFailure(CancelledError());", "  chain->putFailure(CancelledError());"),
     ("pause: a paused Deferred that a callback returned is not waited for", CHAIN,
-     "  if (inner->idle()) {\n    inner->moveResultTo(*this);", "  if (inner->called_) {\n    inner->moveResultTo(*this);"),
+     "if (inner->idle() || (", "if (inner->called_ || ("),
     ("pause: a paused chain runs on once it has begun", CHAIN, "while (head_ && !paused_)", "while (head_)"),
     ("chaining: cancel does not reach the Deferred that is waited for", CHAIN, "chain = chain->waitsFor_;",
      "return {};"),
